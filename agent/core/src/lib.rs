@@ -1,0 +1,11 @@
+//! The decisions of the agent, with no socket, clock or disk in sight.
+
+pub mod delivery;
+mod join;
+pub mod options;
+pub mod phi;
+pub mod push;
+pub mod queue;
+pub mod route;
+pub mod retry;
+pub mod uplink;
