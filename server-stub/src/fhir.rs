@@ -1,0 +1,182 @@
+//! FHIR REST: create, read, update, patch, delete and search of any resource type.
+//!
+//! Resources are kept as they come; nothing checks them against their definitions, and no access policy limits anybody.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use crate::http::{Call, Query};
+use crate::outcome::{Outcome, fhir_json};
+use crate::search::Search;
+use crate::server::Server;
+use crate::store::{Change, Edit, Name, text};
+use crate::{binary, operations};
+
+/// Answers one request below `fhir/R4/`.
+pub(crate) async fn route(server: &Arc<Server>, call: Call) -> Result<Response, Outcome> {
+    let path = call.path.clone();
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        ["job", id, "status"] => operations::job::status(server, id, &call.method).await,
+        ["Agent", operation] if operation.starts_with('$') => {
+            operations::route(server, None, operation, call).await
+        }
+        ["Agent", id, operation] if operation.starts_with('$') => {
+            operations::route(server, Some(id), operation, call).await
+        }
+        [kind, ..] if !is_type(kind) => Err(Outcome::not_found()),
+        ["Binary"] if call.method == Method::POST => binary::create(server, call).await,
+        ["Binary", id] if call.method == Method::GET => binary::read(server, id),
+        [kind] => at_type(server, kind, call).await,
+        [kind, id] => at_instance(server, Name::new(kind, id), call).await,
+        [kind, id, "_history", version] if call.method == Method::GET => {
+            let name = Name::new(kind, id);
+            let found = server.store.version(name, (*version).to_owned()).await?;
+            found
+                .map(|resource| answer(StatusCode::OK, &resource))
+                .ok_or_else(Outcome::not_found)
+        }
+        _ => Err(Outcome::not_found()),
+    }
+}
+
+async fn at_type(server: &Server, kind: &str, mut call: Call) -> Result<Response, Outcome> {
+    match call.method {
+        Method::GET => {
+            let search = Search::parse(&call.query)?;
+            let found = search.run(&server.store.current, kind);
+            let bundle = found.bundle(&server.base_url, kind, &call.query, &search);
+            Ok(fhir_json(StatusCode::OK, &bundle))
+        }
+        Method::POST => {
+            let mut resource = of_type(kind, call.json().await?)?;
+            if let Some(members) = resource.as_object_mut() {
+                // Ids are the server's to give.
+                members.remove("id");
+            }
+            let condition = call.header(&IF_NONE_EXIST).to_owned();
+            create(server, kind, resource, &condition).await
+        }
+        _ => Err(Outcome::method_not_allowed()),
+    }
+}
+
+/// Creates a resource, unless one fits the condition (`If-None-Exist`).
+async fn create(
+    server: &Server,
+    kind: &str,
+    resource: Value,
+    condition: &str,
+) -> Result<Response, Outcome> {
+    if condition.is_empty() {
+        return Ok(created_at(
+            server,
+            &*server.write(Change::Create(resource)).await?,
+        ));
+    }
+    // Held over look and write, so that of two callers with one condition only one creates.
+    let _turn = server.conditional.lock().await;
+    let query = condition
+        .split_once('?')
+        .map_or(condition, |(_, query)| query);
+    let found = Search::parse(&Query::parse(query))?.run(&server.store.current, kind);
+    match found.page.as_slice() {
+        [] => Ok(created_at(
+            server,
+            &*server.write(Change::Create(resource)).await?,
+        )),
+        [one] => Ok(answer(StatusCode::OK, one)),
+        _ => Err(Outcome::multiple_matches()),
+    }
+}
+
+async fn at_instance(server: &Server, name: Name, mut call: Call) -> Result<Response, Outcome> {
+    let if_match = version_of(call.header(&header::IF_MATCH));
+    match call.method {
+        Method::GET => Ok(answer(StatusCode::OK, &*server.read(&name.kind, &name.id)?)),
+        Method::PUT => {
+            let resource = of_type(&name.kind, call.json().await?)?;
+            if text(&resource, "id") != name.id {
+                return Err(Outcome::invalid("Incorrect ID"));
+            }
+            edit(server, name, if_match, Edit::Replace(resource)).await
+        }
+        Method::PATCH => {
+            let steps = serde_json::from_value(call.json().await?).map_err(|_| {
+                Outcome::invalid("The patch is not a JSON Patch of add, replace, remove and test")
+            })?;
+            edit(server, name, if_match, Edit::Patch(steps)).await
+        }
+        Method::DELETE => {
+            server.write(Change::Delete(name)).await?;
+            Ok(Outcome::all_ok().into_response())
+        }
+        _ => Err(Outcome::method_not_allowed()),
+    }
+}
+
+async fn edit(
+    server: &Server,
+    name: Name,
+    if_match: Option<String>,
+    edit: Edit,
+) -> Result<Response, Outcome> {
+    let edited = server
+        .write(Change::Edit {
+            name,
+            if_match,
+            edit,
+        })
+        .await?;
+    Ok(answer(StatusCode::OK, &edited))
+}
+
+/// A created resource, with where it is.
+pub(crate) fn created_at(server: &Server, resource: &Value) -> Response {
+    let (kind, id) = (text(resource, "resourceType"), text(resource, "id"));
+    let location = [(
+        header::LOCATION,
+        format!("{}fhir/R4/{kind}/{id}", server.base_url),
+    )];
+    (location, answer(StatusCode::CREATED, resource)).into_response()
+}
+
+/// A resource with its version as `ETag`.
+fn answer(status: StatusCode, resource: &Value) -> Response {
+    let response = fhir_json(status, resource);
+    match resource.pointer("/meta/versionId").and_then(Value::as_str) {
+        Some(version) => ([(header::ETAG, format!("W/\"{version}\""))], response).into_response(),
+        None => response,
+    }
+}
+
+fn of_type(kind: &str, resource: Value) -> Result<Value, Outcome> {
+    let found = match text(&resource, "resourceType") {
+        "" => "<EMPTY>",
+        found if found == kind => return Ok(resource),
+        found => found,
+    };
+    Err(Outcome::invalid(format!(
+        "Incorrect resource type: expected {kind}, but found {found}"
+    )))
+}
+
+/// The version that an `If-Match` header names.
+fn version_of(if_match: &str) -> Option<String> {
+    let version = if_match.trim();
+    let version = version
+        .strip_prefix("W/")
+        .unwrap_or(version)
+        .trim_matches('"');
+    (!version.is_empty()).then(|| version.to_owned())
+}
+
+fn is_type(kind: &str) -> bool {
+    kind.starts_with(|first: char| first.is_ascii_uppercase())
+        && kind.chars().all(|letter| letter.is_ascii_alphanumeric())
+}
+
+const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
