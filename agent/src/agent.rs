@@ -1,0 +1,375 @@
+//! The composition root: every unit is built here, in the order in which it may rely on the others, and stopped in the
+//! other order.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::push::{DeviceNo, Mono};
+use agent_core::queue::{self, AgentSwitch};
+use agent_core::route::{Route, Unmapped};
+use anyhow::{Context, Result, anyhow, bail};
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::adopt::{Adopter, LineStarter};
+use crate::cloud::intake::Intake;
+use crate::cloud::token::Credentials;
+use crate::cloud::uplink::{Settings, Uplink};
+use crate::cloud::{Said, dial, ping};
+use crate::config::{Config, DeviceConfig, Paths, Problem, Trust, load};
+use crate::control::Control;
+use crate::control::server::Socket;
+use crate::dispatch::Dispatch;
+use crate::line::LineConfig;
+use crate::site::{Devices, Site, unmapped};
+use crate::snapshot::Board;
+use crate::store::{Opened, Running, Store, StoreError, Wiring};
+use crate::supervisor::Supervisor;
+use crate::telemetry::{self, LogRing};
+use crate::{clock, cloud, systemd};
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub config: Paths,
+    pub state: PathBuf,
+    pub control: PathBuf,
+}
+
+/// The agent with all its units running.
+#[derive(Debug)]
+pub struct Agent {
+    supervisor: Supervisor,
+    store: Store,
+    board: Board,
+}
+
+impl Agent {
+    /// Reads the configuration, opens the store, and starts every unit. Needs no network.
+    pub fn build(places: &Places) -> Result<Self> {
+        let loaded = load(&places.config).map_err(|problems| anyhow!(listed(&problems)))?;
+        let logs = telemetry::start(loaded.config.level);
+        tell_problems(&loaded.warnings, &loaded.config);
+        let config = loaded.config;
+        let secret = read_secret(&config)?;
+        let opened = Opened::open(&places.state)?;
+        let (devices, rules) = site_devices(&config, &opened)?;
+        let known = opened.known_devices()?;
+        let site = Site::new(Devices::new(devices, rules, config.broken.clone())?);
+        let dispatch = Dispatch::default();
+        let (say, said) = mpsc::channel(SAID);
+        let running = opened.start(Wiring {
+            devices: queue_devices(&site.devices(), known, &config),
+            limit: config.limits.max_queued_total,
+            lines: dispatch.clone(),
+            said: say.clone(),
+            join_digest: cloud::join_digest,
+        })?;
+        let socket = Socket::bind(&places.control)
+            .with_context(|| format!("cannot listen on {}", places.control.display()))?;
+        let parts = Parts {
+            config,
+            secret,
+            site,
+            dispatch,
+            say,
+            said,
+            socket,
+            logs,
+        };
+        Ok(Self::start(parts, running))
+    }
+
+    fn start(parts: Parts, running: Running) -> Self {
+        let supervisor = Supervisor::new();
+        let store = running.store;
+        let board = Board::new(problems(&parts.config));
+        let control = Control {
+            store: store.clone(),
+            site: parts.site.clone(),
+            board: board.clone(),
+        };
+        let stop = supervisor.stop_token();
+        supervisor.core("store", async move { store_ended(running.ended.await) });
+        supervisor.core(
+            "timer",
+            timer(store.clone(), running.next_tick, stop.clone()),
+        );
+        let lines = LineStarter {
+            store: store.clone(),
+            dispatch: parts.dispatch,
+            spawner: supervisor.lines(),
+            stop: stop.clone(),
+        };
+        start_lines(&lines, &parts.site);
+        let spawner = supervisor.spawner();
+        let serve = parts.socket.serve(control.clone(), spawner, stop.clone());
+        supervisor.core("control", never_fails(serve));
+        let (pings, asked) = mpsc::channel(PINGS);
+        supervisor.core("ping", ping::run(asked, parts.say, stop.clone()));
+        let (switch, switched) = watch::channel(AgentSwitch::On);
+        supervisor.core(
+            "switch",
+            follow_switch(store.clone(), switched, stop.clone()),
+        );
+        let intake = Intake {
+            control,
+            adopter: adopter(&parts.config, &parts.site, lines),
+            commands: parts.config.cloud.commands.clone(),
+            max_push_bytes: parts.config.limits.max_push_bytes,
+            pings,
+            logs: parts.logs,
+            switch,
+        };
+        let settings = settings(&parts.config, parts.secret);
+        supervisor.core(
+            "uplink",
+            never_fails(Uplink::run(intake, settings, parts.said, stop)),
+        );
+        Self {
+            supervisor,
+            store,
+            board,
+        }
+    }
+
+    /// Runs until a signal, or until something essential is over.
+    pub async fn run(mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        systemd::ready(&self.board.line());
+        info!("ready");
+        let over = loop {
+            tokio::select! {
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                over = self.supervisor.over() => break Some(over),
+                () = tokio::time::sleep(STATUS_EVERY) => systemd::status(&self.board.line()),
+            }
+        };
+        systemd::stopping();
+        info!("stopping");
+        tokio::select! {
+            () = self.stop() => {}
+            _ = terminate.recv() => warn!("told to stop a second time; leaving at once"),
+            _ = interrupt.recv() => warn!("told to stop a second time; leaving at once"),
+        }
+        match over {
+            None => Ok(()),
+            Some(over) => bail!("the {} is over: {}", over.unit, over.why),
+        }
+    }
+
+    /// Lines finish what is on the wire, then the store writes its last mark.
+    async fn stop(&self) {
+        let close = async {
+            match self.store.stop().await {
+                Ok(()) | Err(StoreError::Stopped) => {}
+                Err(error) => error!(%error, "the store did not stop well"),
+            }
+        };
+        self.supervisor.stop(PATIENCE, close).await;
+    }
+}
+
+/// What `start` takes over from `build`.
+struct Parts {
+    config: Config,
+    secret: SecretString,
+    site: Site,
+    dispatch: Dispatch,
+    say: mpsc::Sender<Said>,
+    said: mpsc::Receiver<Said>,
+    socket: Socket,
+    logs: LogRing,
+}
+
+/// The devices of the files under their numbers, and those without a file that pushes have named before.
+fn site_devices(
+    config: &Config,
+    opened: &Opened,
+) -> Result<(HashMap<DeviceNo, DeviceConfig>, Unmapped)> {
+    let names: Vec<String> = config
+        .devices
+        .iter()
+        .map(|device| device.name.clone())
+        .collect();
+    let numbers = opened.device_numbers(&names)?;
+    let mut devices: HashMap<DeviceNo, DeviceConfig> = config
+        .devices
+        .iter()
+        .filter_map(|device| Some((*numbers.get(&device.name)?, device.clone())))
+        .collect();
+    let rules = config.unmapped.clone();
+    let mapped = Devices::new(devices.clone(), rules.clone(), config.broken.clone())?;
+    for (no, name) in opened.known_devices()? {
+        if mapped.broken_file(&name).is_none()
+            && let Route::Allowed(remote) = mapped.resolve(&name)
+            && let Some(device) = unmapped(remote, &config.unmapped_policy)
+        {
+            devices.insert(no, device);
+        }
+    }
+    Ok((devices, rules))
+}
+
+/// The devices of the site, and those whose file is gone: they keep their queue and are off.
+fn queue_devices(
+    devices: &Devices,
+    known: Vec<(DeviceNo, String)>,
+    config: &Config,
+) -> Vec<(DeviceNo, queue::DeviceConfig)> {
+    let policy = &config.unmapped_policy;
+    let gone = known.into_iter().filter(|(no, _)| devices.get(*no).is_none());
+    let gone = gone.map(|(no, name)| {
+        (no, queue::DeviceConfig { name, policy: policy.clone(), enabled: false })
+    });
+    devices.for_queue().into_iter().chain(gone).collect()
+}
+
+fn start_lines(lines: &LineStarter, site: &Site) {
+    for (no, device) in site
+        .devices()
+        .iter()
+        .filter(|(_, device)| device.config.enabled)
+    {
+        lines.start(LineConfig::of(no, &device.config));
+    }
+}
+
+fn adopter(config: &Config, site: &Site, lines: LineStarter) -> Adopter {
+    Adopter {
+        site: site.clone(),
+        lines,
+        policy: config.unmapped_policy.clone(),
+        rules: config.unmapped.clone(),
+        most: config.limits.max_devices,
+        turn: Arc::new(Mutex::new(())),
+    }
+}
+
+fn settings(config: &Config, secret: SecretString) -> Settings {
+    let cloud = &config.cloud;
+    Settings {
+        url: cloud.url.clone(),
+        agent: cloud.agent.clone(),
+        credentials: Credentials {
+            client: cloud.client.clone(),
+            secret,
+        },
+        trust: match cloud.trust.clone() {
+            Trust::System => dial::Trust::System,
+            Trust::SystemAnd(file) => dial::Trust::SystemAnd(file),
+            Trust::Only(file) => dial::Trust::Only(file),
+        },
+        // A body escaped as JSON can be six times as long; the rest of the envelope is small. One above the limit is
+        // still read, so that it can be refused with a sentence instead of a broken session.
+        largest_message: config.limits.max_push_bytes.saturating_mul(6) + ENVELOPE,
+    }
+}
+
+fn read_secret(config: &Config) -> Result<SecretString> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let Some(path) = config.cloud.secret_file(folder.as_deref()) else {
+        bail!(
+            "the secret of client {} is nowhere: give the service the credential client-secret, or \
+             set client_secret_file in [cloud]",
+            config.cloud.client
+        );
+    };
+    let secret = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the client's secret from {}", path.display()))?;
+    Ok(SecretString::from(
+        secret.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
+}
+
+/// Wakes the store when it wants to be woken, and lets it save the mark of taken answers when nothing else happens.
+async fn timer(
+    store: Store,
+    mut next: watch::Receiver<Option<Mono>>,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let mut flush = clock::mono().plus(FLUSH_EVERY);
+    loop {
+        let tick = *next.borrow_and_update();
+        let until = tick.map_or(flush, |tick| tick.min(flush));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = next.changed() => if changed.is_err() { return Ok(()) },
+            () = clock::sleep_until(until) => {
+                if clock::mono() >= flush {
+                    store.flush_taken().await?;
+                    flush = clock::mono().plus(FLUSH_EVERY);
+                }
+                if tick.is_some_and(|tick| tick <= clock::mono()) {
+                    store.tick().await?;
+                    // The writer posts a new wish after each batch; without one there is nothing to wait for.
+                    tokio::time::sleep(TICK_GAP).await;
+                }
+            }
+        }
+    }
+}
+
+async fn follow_switch(
+    store: Store,
+    mut switched: watch::Receiver<AgentSwitch>,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = switched.changed() => if changed.is_err() { return Ok(()) },
+        }
+        let agent = *switched.borrow_and_update();
+        store.switch(agent).await?;
+    }
+}
+
+fn store_ended<E>(ended: Result<Result<(), StoreError>, E>) -> Result<(), StoreError> {
+    ended.unwrap_or_else(|_| Err(StoreError::Promise("the store's thread crashed".into())))
+}
+
+async fn never_fails(unit: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
+    unit.await;
+    Ok(())
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    format!("the configuration cannot be used:\n{}", lines.join("\n"))
+}
+
+fn problems(config: &Config) -> Vec<String> {
+    config
+        .broken
+        .iter()
+        .flat_map(|broken| &broken.problems)
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn tell_problems(warnings: &[Problem], config: &Config) {
+    for problem in warnings {
+        warn!(%problem, "configuration");
+    }
+    for problem in problems(config) {
+        error!(problem, "a device file cannot be used; its device is off");
+    }
+}
+
+/// Things to say that wait for the uplink; what has no room is read from disk.
+const SAID: usize = 4096;
+const PINGS: usize = 16;
+const ENVELOPE: usize = 64 * 1024;
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+const FLUSH_EVERY: Duration = Duration::from_secs(10);
+const TICK_GAP: Duration = Duration::from_millis(1);
+/// Shorter than the service manager's own patience (systemd's default is 90 s).
+const PATIENCE: Duration = Duration::from_secs(8);

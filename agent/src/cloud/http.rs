@@ -1,0 +1,180 @@
+//! A small HTTP/1.1 client: one request, one answer, one connection, all of it bounded.
+//!
+//! It follows no redirect: a server of ours sends none, a captive portal does.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT,
+};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+use url::{Position, Url};
+
+use super::agent_version;
+use super::dial::{DialError, Dialler};
+
+/// Sends requests through one dialler.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    dialler: Arc<Dialler>,
+}
+
+/// What a server answered, whatever the status.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpAnswer {
+    pub status: u16,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("cannot write a request to {url}")]
+    Unwritable {
+        url: String,
+        source: hyper::http::Error,
+    },
+    #[error("{host} broke the exchange off")]
+    Exchange { host: String, source: hyper::Error },
+    #[error("{host} sent more than {} MiB", BODY_LIMIT >> 20)]
+    TooLarge { host: String },
+    #[error("{host} did not answer within {} s", REQUEST_TIMEOUT.as_secs())]
+    TimedOut { host: String },
+}
+
+impl HttpClient {
+    pub fn new(dialler: Arc<Dialler>) -> Self {
+        Self { dialler }
+    }
+
+    /// Posts an `application/x-www-form-urlencoded` body.
+    pub async fn post_form(&self, url: &Url, form: String) -> Result<HttpAnswer, HttpError> {
+        let request = request(Method::POST, url)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(Full::from(form));
+        self.send(url, request).await
+    }
+
+    /// Reads a resource as the bearer of a token.
+    pub async fn read(&self, url: &Url, token: &SecretString) -> Result<HttpAnswer, HttpError> {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .unwrap_or_else(|_| HeaderValue::from_static("Bearer unprintable"));
+        bearer.set_sensitive(true);
+        let request = request(Method::GET, url)
+            .header(AUTHORIZATION, bearer)
+            .header(ACCEPT, "application/fhir+json")
+            .body(Full::default());
+        self.send(url, request).await
+    }
+
+    async fn send(
+        &self,
+        url: &Url,
+        request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    ) -> Result<HttpAnswer, HttpError> {
+        let request = request.map_err(|source| HttpError::Unwritable {
+            url: url.to_string(),
+            source,
+        })?;
+        let host = url.host_str().unwrap_or_default();
+        match timeout(REQUEST_TIMEOUT, self.exchange(url, request)).await {
+            Ok(result) => result,
+            Err(_) => Err(HttpError::TimedOut {
+                host: host.to_owned(),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+    ) -> Result<HttpAnswer, HttpError> {
+        let broken = |source| HttpError::Exchange {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            source,
+        };
+        let stream = self.dialler.dial(url).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let work = async {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            collect(url, response).await
+        };
+        let mut work = pin!(work);
+        tokio::select! {
+            answer = &mut work => return answer,
+            // The connection may end first, with the answer already in hand.
+            _ = connection => {}
+        }
+        work.await
+    }
+}
+
+async fn collect(url: &Url, response: hyper::Response<Incoming>) -> Result<HttpAnswer, HttpError> {
+    let host = || url.host_str().unwrap_or_default().to_owned();
+    let status = response.status().as_u16();
+    let location = response.headers().get(LOCATION);
+    let location = location
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    match Limited::new(response.into_body(), BODY_LIMIT)
+        .collect()
+        .await
+    {
+        Ok(body) => Ok(HttpAnswer {
+            status,
+            location,
+            body: body.to_bytes().into(),
+        }),
+        Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLarge { host: host() }),
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(source) => Err(HttpError::Exchange {
+                host: host(),
+                source: *source,
+            }),
+            Err(_) => Err(HttpError::TooLarge { host: host() }),
+        },
+    }
+}
+
+fn request(method: Method, url: &Url) -> hyper::http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(&url[Position::BeforePath..Position::AfterQuery])
+        .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
+        .header(USER_AGENT, format!("wardpost/{}", agent_version()))
+        .header(CONNECTION, "close")
+}
+
+impl std::fmt::Debug for HttpAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpAnswer")
+            .field("status", &self.status)
+            .field("location", &self.location)
+            .field("body", &format_args!("[{} bytes]", self.body.len()))
+            .finish()
+    }
+}
+
+/// From the name lookup to the last byte of the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Far above any Agent resource or token.
+const BODY_LIMIT: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! What the server's messages mean: pushes to the store, pings to the pinger, questions to the snapshot.
+
+use agent_core::push::Seq;
+use agent_core::queue::{AgentSwitch, ReplyTo, Session};
+use agent_core::route::Route;
+use agent_core::uplink::Status;
+use agent_wire::{COMMAND, LogsPage, PING, PushRequest, ToAgent, ToServer};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::ping::PingRequest;
+use super::translate::{self, Request};
+use super::{AgentStatus, Answer, AnswersUnread, CloudSide, Link, refusal};
+use crate::adopt::{AdoptError, Adopter};
+use crate::config::Commands;
+use crate::control::verbs::Verb;
+use crate::control::{Control, error, own_answer};
+use crate::store::{Own, StoreError};
+use crate::telemetry::LogRing;
+
+/// The agent's side of the session.
+#[derive(Debug)]
+pub struct Intake {
+    pub control: Control,
+    pub adopter: Adopter,
+    pub commands: Commands,
+    pub max_push_bytes: usize,
+    pub pings: mpsc::Sender<PingRequest>,
+    pub logs: LogRing,
+    pub switch: watch::Sender<AgentSwitch>,
+}
+
+/// Why a push goes no further.
+enum Stopped {
+    /// The caller is told this sentence.
+    Refused(String),
+    /// The store has ended, and so will the process.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AdoptError> for Stopped {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::Store(error) => Self::Store(error),
+            refused => Self::Refused(refused.to_string()),
+        }
+    }
+}
+
+impl From<String> for Stopped {
+    fn from(sentence: String) -> Self {
+        Self::Refused(sentence)
+    }
+}
+
+impl CloudSide for Intake {
+    async fn take(&self, message: ToAgent) -> Option<ToServer> {
+        match message {
+            ToAgent::TransmitRequest(push) => self.push(push).await,
+            ToAgent::StatsRequest { callback } => Some(self.stats(callback).await),
+            ToAgent::LogsRequest {
+                callback,
+                limit,
+                before,
+            } => Some(self.logs(callback, limit, before.as_deref())),
+            ToAgent::UpgradeRequest { callback, .. } => Some(ToServer::Error {
+                callback,
+                body: NO_UPGRADE.into(),
+            }),
+            ToAgent::Error { body, .. } => {
+                warn!(
+                    bytes = body.len(),
+                    "the server reported an error that answers nothing of ours"
+                );
+                None
+            }
+            ToAgent::TransmitResponse(_)
+            | ToAgent::ConnectResponse
+            | ToAgent::HeartbeatRequest
+            | ToAgent::HeartbeatResponse { .. }
+            | ToAgent::ReloadRequest { .. }
+            | ToAgent::Unknown { .. } => None,
+        }
+    }
+
+    async fn link(&self, link: Link) {
+        let session = match link {
+            Link::Live => Session::Live,
+            Link::Down => Session::Down,
+        };
+        if let Err(error) = self.control.store.session(session).await {
+            warn!(%error, "the store did not hear of the session");
+        }
+    }
+
+    fn agent_status(&self, status: AgentStatus) {
+        self.control.board.agent_status(status);
+        let agent = match status {
+            AgentStatus::Active => AgentSwitch::On,
+            AgentStatus::Off | AgentStatus::Error => AgentSwitch::Off,
+        };
+        self.switch.send_replace(agent);
+    }
+
+    async fn answers_after(&self, after: Seq, limit: usize) -> Result<Vec<Answer>, AnswersUnread> {
+        let read = self.control.store.answers_after(after, limit).await;
+        read.map_err(|error| AnswersUnread(Box::new(error)))
+    }
+
+    fn taken(&self, upto: Seq) {
+        self.control.store.taken(upto);
+    }
+
+    fn taken_mark(&self) -> Seq {
+        self.control.store.taken_mark()
+    }
+
+    fn last_answer(&self) -> Seq {
+        self.control.store.last_answer()
+    }
+
+    fn uplink_status(&self, status: &Status) {
+        self.control.board.uplink(status);
+    }
+}
+
+impl Intake {
+    async fn push(&self, push: PushRequest) -> Option<ToServer> {
+        let to = ReplyTo {
+            callback: push.callback.clone().unwrap_or_default(),
+            remote: push.remote.clone().unwrap_or_default(),
+            content_type: String::new(),
+        };
+        let answerable = push.callback.is_some();
+        let why = match self.forward(push).await {
+            Ok(()) => return None,
+            Err(Stopped::Refused(why)) => why,
+            Err(Stopped::Store(error)) => format!("the agent cannot store the push: {error}"),
+        };
+        info!(remote = %shown(&to.remote), why, "push refused");
+        answerable.then(|| refusal(to, why))
+    }
+
+    async fn forward(&self, push: PushRequest) -> Result<(), Stopped> {
+        let ping = push
+            .content_type
+            .as_deref()
+            .is_some_and(|kind| kind.starts_with(PING));
+        let request = translate::request(push, self.max_push_bytes)?;
+        if ping {
+            return self.ping(request);
+        }
+        let devices = self.control.site.devices();
+        if let Some(file) = devices.broken_file(&request.remote) {
+            let file = file.display();
+            return Err(format!("{file} cannot be used, so its device is off; see `wardpost check`").into());
+        }
+        let no = match devices.resolve(&request.remote) {
+            Route::Myself => return self.own(request).await,
+            Route::Found(no) => no,
+            Route::Allowed(remote) => self.adopter.adopt(remote).await?,
+            Route::Refused(refusal) => return Err(refusal.to_string().into()),
+        };
+        let devices = self.control.site.devices();
+        let device = devices
+            .get(no)
+            .ok_or("the device was removed just now".to_owned())?;
+        let push = translate::push(request, no, device)?;
+        Ok(self.control.store.accept(push).await?)
+    }
+
+    fn ping(&self, request: Request) -> Result<(), Stopped> {
+        let devices = self.control.site.devices();
+        let target = devices.host(&request.remote).ok_or_else(|| {
+            format!(
+                "{} is not the host of a mapped device; only those can be pinged",
+                shown(&request.remote)
+            )
+        })?;
+        let Some(callback) = request.callback else {
+            return Ok(());
+        };
+        let ping = PingRequest::new(&request.body, request.remote, callback, target.dial)?;
+        self.pings
+            .try_send(ping)
+            .map_err(|_| "too many pings at once; try again".to_owned().into())
+    }
+
+    /// A command by push. It is stored like any push, so that the same callback never does a thing twice.
+    async fn own(&self, request: Request) -> Result<(), Stopped> {
+        let essence = agent_core::options::essence(&request.content_type);
+        if essence.as_deref() != Ok(COMMAND) {
+            return Err(format!("a push to device://self is a command, of type {COMMAND}").into());
+        }
+        let own = match Verb::read(&request.body) {
+            Err(sentence) => Own::Said(own_answer(&error(sentence))),
+            Ok(verb) if !self.commands.allow(verb.name()) => {
+                let sentence = format!("{} by push is not allowed here", verb.name());
+                Own::Said(own_answer(&error(sentence)))
+            }
+            Ok(verb) => self.control.own(verb, "cloud").await?,
+        };
+        Ok(self
+            .control
+            .store
+            .accept_own(translate::own_push(request), own)
+            .await?)
+    }
+
+    async fn stats(&self, callback: Option<String>) -> ToServer {
+        match self.control.store.report().await {
+            Ok(report) => {
+                let snapshot = self
+                    .control
+                    .board
+                    .snapshot(&report, &self.control.site.devices());
+                ToServer::StatsResponse {
+                    callback,
+                    status_code: 200,
+                    stats: snapshot.stats(),
+                }
+            }
+            Err(error) => ToServer::Error {
+                callback,
+                body: error.to_string(),
+            },
+        }
+    }
+
+    fn logs(&self, callback: Option<String>, limit: Option<i64>, before: Option<&str>) -> ToServer {
+        let limit = limit.unwrap_or(DEFAULT_LOGS);
+        let Some(limit) = usize::try_from(limit)
+            .ok()
+            .filter(|n| (1..=MOST_LOGS).contains(n))
+        else {
+            let body = format!("Invalid limit: {limit}; it must be 1 to {MOST_LOGS}");
+            return ToServer::Error { callback, body };
+        };
+        let (logs, next) = self
+            .logs
+            .page(limit, before.and_then(|before| before.parse().ok()));
+        let page = LogsPage {
+            logs,
+            has_more: Some(next.is_some()),
+            next_before: next.map(|next| next.to_string()),
+        };
+        ToServer::LogsResponse {
+            callback,
+            status_code: 200,
+            page,
+        }
+    }
+}
+
+/// A remote as it may be logged: short, and on one line.
+fn shown(remote: &str) -> String {
+    remote
+        .chars()
+        .take(120)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+const DEFAULT_LOGS: i64 = 20;
+const MOST_LOGS: usize = 1000;
+const NO_UPGRADE: &str = "this agent is not upgraded over its websocket; install the new package, or the \
+                          new image, on the box";

@@ -1,0 +1,226 @@
+//! The access token: client credentials for a while of trust.
+//!
+//! The token is opaque; its life is what the server says it is, counted on our own clock, so that a box
+//! in the wrong year still connects. The secret appears in no error and no log.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use url::{Url, form_urlencoded};
+
+use super::http::{HttpAnswer, HttpClient, HttpError};
+use super::{beneath, quoted};
+
+/// Who we are to the server.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// `ClientApplication.id`.
+    pub client: String,
+    pub secret: SecretString,
+}
+
+/// What the server gave.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    pub text: SecretString,
+    pub lifetime: Duration,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("the server does not know this client or its secret: {detail} (HTTP {status})")]
+    Refused { status: u16, detail: String },
+    #[error("there is no token endpoint at {url} (HTTP 404); is [cloud] url right?")]
+    Missing { url: Url },
+    #[error("the server wants fewer requests (HTTP 429)")]
+    TooMany,
+    #[error("the server cannot give a token now (HTTP {status})")]
+    Unable { status: u16 },
+    #[error(
+        "the token endpoint sends us to {location} (HTTP {status}); is a captive portal in the way, or [cloud] url wrong?"
+    )]
+    Redirected { status: u16, location: String },
+    #[error(
+        "a page came instead of a token (HTTP 200); is a captive portal in the way, or [cloud] url wrong?"
+    )]
+    NotJson,
+    #[error("the token endpoint's answer holds no access_token")]
+    NoToken,
+}
+
+impl AccessToken {
+    /// Asks `{base}oauth2/token` for a token.
+    pub async fn fetch(
+        http: &HttpClient,
+        base: &Url,
+        credentials: &Credentials,
+    ) -> Result<Self, TokenError> {
+        let url = beneath(base, &["oauth2", "token"]);
+        let answer = http.post_form(&url, credentials.form()).await?;
+        match answer.status {
+            200 => Self::parse(&answer.body),
+            _ => Err(credentials.refusal(url, answer)),
+        }
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, TokenError> {
+        let answer: Value = serde_json::from_slice(body).map_err(|_| TokenError::NotJson)?;
+        let text = answer["access_token"]
+            .as_str()
+            .filter(|text| !text.is_empty());
+        let text = text.ok_or(TokenError::NoToken)?;
+        Ok(Self {
+            text: text.into(),
+            lifetime: lifetime(&answer["expires_in"]),
+        })
+    }
+}
+
+impl Credentials {
+    fn form(&self) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", &self.client)
+            .append_pair("client_secret", self.secret.expose_secret())
+            .finish()
+    }
+
+    fn refusal(&self, url: Url, answer: HttpAnswer) -> TokenError {
+        match answer.status {
+            status @ 300..=399 => {
+                let location = quoted(&answer.location.unwrap_or_else(|| "elsewhere".into()));
+                TokenError::Redirected { status, location }
+            }
+            404 => TokenError::Missing { url },
+            429 => TokenError::TooMany,
+            status @ 400..=499 => TokenError::Refused {
+                status,
+                detail: self.detail(&answer.body),
+            },
+            status => TokenError::Unable { status },
+        }
+    }
+
+    /// The server's own words, unless they quote the secret.
+    fn detail(&self, body: &[u8]) -> String {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let description = json["error_description"]
+            .as_str()
+            .or(json["error"].as_str());
+        let secret = self.secret.expose_secret();
+        match description {
+            Some(words) if !secret.is_empty() && words.contains(secret) => "no reason given".into(),
+            Some(words) => quoted(words),
+            None => "no reason given".into(),
+        }
+    }
+}
+
+/// `expires_in`: seconds, as a number or, from some, as a string.
+fn lifetime(expires_in: &Value) -> Duration {
+    let spelled = || expires_in.as_str()?.trim().parse().ok();
+    let seconds: Option<f64> = expires_in.as_f64().or_else(spelled);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .map_or(USUAL_LIFETIME, |life| life.min(LONGEST_LIFETIME))
+}
+
+/// What Medplum gives where nothing else is set.
+const USUAL_LIFETIME: Duration = Duration::from_hours(1);
+/// Longer promises are not believed: a client's secret may be changed any day.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials {
+            client: "client-1".into(),
+            secret: "s=&cr%t".into(),
+        }
+    }
+
+    fn refusal(status: u16, body: &str) -> String {
+        let answer = HttpAnswer {
+            status,
+            location: None,
+            body: body.into(),
+        };
+        let url = Url::parse("https://cloud.example/oauth2/token").unwrap();
+        credentials().refusal(url, answer).to_string()
+    }
+
+    #[test]
+    fn a_secret_with_any_character_survives_the_form() {
+        let expected =
+            "grant_type=client_credentials&client_id=client-1&client_secret=s%3D%26cr%25t";
+        assert_eq!(credentials().form(), expected);
+    }
+
+    #[test]
+    fn a_wrong_secret_is_told_in_the_servers_words() {
+        let body = r#"{"error":"invalid_request","error_description":"Invalid secret"}"#;
+        let expected =
+            "the server does not know this client or its secret: Invalid secret (HTTP 400)";
+        assert_eq!(refusal(400, body), expected);
+    }
+
+    #[test]
+    fn a_server_that_quotes_the_secret_is_not_quoted() {
+        let told = refusal(
+            400,
+            r#"{"error":"invalid_request","error_description":"bad: s=&cr%t"}"#,
+        );
+        assert!(!told.contains("s=&cr%t"), "{told}");
+        assert!(!format!("{:?}", credentials()).contains("s=&cr%t"));
+    }
+
+    #[test]
+    fn every_refusal_is_a_sentence() {
+        assert_eq!(
+            refusal(429, "{}"),
+            "the server wants fewer requests (HTTP 429)"
+        );
+        assert_eq!(
+            refusal(502, "<html>"),
+            "the server cannot give a token now (HTTP 502)"
+        );
+        assert!(
+            refusal(404, "").starts_with("there is no token endpoint at https://cloud.example/")
+        );
+        assert!(refusal(302, "").contains("captive portal"));
+        assert!(refusal(400, "<html>").ends_with("no reason given (HTTP 400)"));
+    }
+
+    #[test]
+    fn a_page_instead_of_a_token_is_no_token() {
+        assert!(matches!(
+            AccessToken::parse(b"<html>log in"),
+            Err(TokenError::NotJson)
+        ));
+        assert!(matches!(
+            AccessToken::parse(b"{}"),
+            Err(TokenError::NoToken)
+        ));
+        assert!(matches!(
+            AccessToken::parse(br#"{"access_token":""}"#),
+            Err(TokenError::NoToken)
+        ));
+    }
+
+    #[test]
+    fn a_lifetime_may_be_a_number_a_string_or_nonsense() {
+        let seconds = |json: &str| lifetime(&serde_json::from_str(json).unwrap()).as_secs();
+        assert_eq!(seconds("3600"), 3_600);
+        assert_eq!(seconds("\"120\""), 120);
+        assert_eq!(seconds("null"), 3_600);
+        assert_eq!(seconds("-5"), 3_600);
+        assert_eq!(seconds("1e300"), 3_600);
+        assert_eq!(seconds("1e12"), LONGEST_LIFETIME.as_secs());
+    }
+}

@@ -1,0 +1,374 @@
+//! The unit that keeps the session with the cloud.
+//!
+//! One task, one `select!`: [`Wake`] lists all that can wake it. What follows from each is decided by
+//! the pure machine `agent_core::uplink`; this file feeds it and does what it asks. Answers have their own
+//! order (`answers.rs`), the Agent resource its own reading (`record.rs`); `envelopes.rs` is what comes and goes.
+//!
+//! What the session does with an envelope: heartbeats and connect are the machine's, a reload is
+//! `record.rs`'s, everything else is [`CloudSide::take`]'s, also when it comes before the server has
+//! answered the connect: it may have subscribed us already. Nothing but heartbeat answers is sent until then.
+
+mod answers;
+mod envelopes;
+mod record;
+mod slot;
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::push::Mono;
+use agent_core::retry::Dice;
+use agent_core::uplink::{Input, Moment, Output, Phase, Status, Uplink as Machine};
+use agent_wire::ToServer;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use url::Url;
+
+use self::answers::{Answers, Page};
+use self::record::{Record, TokenJudged};
+use self::slot::Slot;
+use super::dial::{Dialler, Trust};
+use super::fhir::{AgentRecord, FhirError};
+use super::http::HttpClient;
+use super::token::{AccessToken, Credentials, TokenError};
+use super::websocket::{Event, OpenError, WebSocket};
+use super::{CloudSide, Link, Said, told};
+use crate::clock;
+
+/// Where the cloud is and who we are to it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server's base.
+    pub url: Url,
+    /// `Agent.id`.
+    pub agent: String,
+    pub credentials: Credentials,
+    pub trust: Trust,
+    /// The largest incoming message in bytes; a larger one ends the session. Room for the largest push, escaped as JSON.
+    pub largest_message: usize,
+}
+
+/// The largest incoming message where nothing else is set.
+pub const LARGEST_MESSAGE: usize = 16 << 20;
+
+/// One life of the uplink.
+pub struct Uplink<C> {
+    settings: Arc<Settings>,
+    cloud: Arc<C>,
+    /// `None` once nobody can say anything any more.
+    said: Option<mpsc::Receiver<Said>>,
+    cancel: CancellationToken,
+    dialler: Arc<Dialler>,
+    http: HttpClient,
+    machine: Machine,
+    token: Option<SecretString>,
+    fetching: Slot<Result<AccessToken, TokenError>>,
+    dialling: Slot<Result<WebSocket, OpenError>>,
+    socket: Option<WebSocket>,
+    answers: Answers<C>,
+    record: Record,
+    /// What must be said, but not before the server has accepted us.
+    early: Vec<ToServer>,
+    /// What was logged since the last session began: an outage is told once, not every ten seconds.
+    logged: Vec<String>,
+    throw: fn() -> Dice,
+}
+
+/// All that can wake the uplink.
+enum Wake {
+    Stop,
+    Token(Result<AccessToken, TokenError>),
+    Opened(Result<WebSocket, OpenError>),
+    Socket(Event),
+    Said(Option<Said>),
+    Page(Page),
+    Agent(Result<AgentRecord, FhirError>),
+    Timer,
+}
+
+impl<C: CloudSide> Uplink<C> {
+    /// Keeps the session until cancelled. It needs no network to begin, and nothing makes it give up.
+    pub async fn run(
+        cloud: C,
+        settings: Settings,
+        said: mpsc::Receiver<Said>,
+        cancel: CancellationToken,
+    ) {
+        Self::new(cloud, settings, said, cancel).keep().await;
+    }
+
+    async fn keep(mut self) {
+        while !self.machine.is_stopped() {
+            let wake = self.wake().await;
+            self.handle(wake).await;
+            self.work().await;
+        }
+    }
+
+    fn new(
+        cloud: C,
+        settings: Settings,
+        said: mpsc::Receiver<Said>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let cloud = Arc::new(cloud);
+        let dialler = Arc::new(Dialler::new(settings.trust.clone()));
+        Self {
+            http: HttpClient::new(Arc::clone(&dialler)),
+            answers: Answers::new(Arc::clone(&cloud)),
+            settings: Arc::new(settings),
+            cloud,
+            said: Some(said),
+            cancel,
+            dialler,
+            machine: Machine::new(),
+            token: None,
+            fetching: Slot::empty(),
+            dialling: Slot::empty(),
+            socket: None,
+            record: Record::new(),
+            early: Vec::new(),
+            logged: Vec::new(),
+            throw: || Dice(rand::random()),
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let timer = sleep(self.time_to_deadline());
+        let may_say = self.socket.as_ref().is_none_or(WebSocket::has_room);
+        tokio::select! {
+            () = self.cancel.cancelled() => Wake::Stop,
+            result = self.fetching.done() => Wake::Token(result),
+            result = self.dialling.done() => Wake::Opened(result),
+            event = next(&mut self.socket) => Wake::Socket(event),
+            said = hear(&mut self.said), if may_say => Wake::Said(said),
+            page = self.answers.page() => Wake::Page(page),
+            result = self.record.done() => Wake::Agent(result),
+            () = timer => Wake::Timer,
+        }
+    }
+
+    async fn handle(&mut self, wake: Wake) {
+        match wake {
+            Wake::Stop => self.step(Input::Stop).await,
+            Wake::Token(result) => self.token_came(result).await,
+            Wake::Opened(Ok(socket)) => {
+                self.socket = Some(socket);
+                self.step(Input::Opened).await;
+            }
+            Wake::Opened(Err(fault)) => self.step(Input::OpenFailed { why: told(&fault) }).await,
+            Wake::Socket(event) => self.socket_event(event).await,
+            Wake::Said(Some(said)) => self.say(said),
+            Wake::Said(None) => self.said = None,
+            Wake::Page(page) => self.answers.page_came(page, clock::mono()),
+            Wake::Agent(result) => self.agent_came(result).await,
+            Wake::Timer => self.timer().await,
+        }
+    }
+
+    /// Does what became possible or due, whatever it was that woke us.
+    async fn work(&mut self) {
+        if !self.machine.is_live() {
+            return;
+        }
+        let now = clock::mono();
+        if let Some(socket) = &mut self.socket {
+            self.answers.work(socket, now);
+        }
+        if self.answers.wants_heartbeat(now) {
+            self.step(Input::HeartbeatWanted).await;
+        }
+        if self.record.is_due(now) {
+            self.read_agent();
+        }
+    }
+
+    /// Lets the machine decide, and does what it says.
+    async fn step(&mut self, input: Input) {
+        let at = Moment {
+            now: clock::mono(),
+            dice: (self.throw)(),
+        };
+        let mut out = Vec::new();
+        self.machine.step(input, at, &mut out);
+        for output in out {
+            self.obey(output).await;
+        }
+    }
+
+    async fn obey(&mut self, output: Output) {
+        match output {
+            Output::FetchToken => self.fetch_token(),
+            Output::Dial => self.dial(),
+            Output::SendConnect => self.send_connect(),
+            Output::SendHeartbeat => {
+                self.send(&ToServer::HeartbeatRequest);
+                self.answers.heartbeat_sent();
+            }
+            Output::CloseSocket => self.close().await,
+            Output::LinkUp => self.link_up().await,
+            Output::LinkDown { why } => {
+                warn!(why, "the session with the cloud ended");
+                self.record.end_session();
+                self.cloud.link(Link::Down).await;
+            }
+            Output::Status(status) => self.tell(&status),
+        }
+    }
+
+    fn fetch_token(&mut self) {
+        let (http, settings) = (self.http.clone(), Arc::clone(&self.settings));
+        self.fetching.start(async move {
+            AccessToken::fetch(&http, &settings.url, &settings.credentials).await
+        });
+    }
+
+    fn dial(&mut self) {
+        let (dialler, settings) = (Arc::clone(&self.dialler), Arc::clone(&self.settings));
+        self.dialling.start(async move {
+            WebSocket::open(&dialler, &settings.url, settings.largest_message).await
+        });
+    }
+
+    fn read_agent(&mut self) {
+        let token = self.token.clone().unwrap_or_else(|| String::new().into());
+        let (http, settings) = (self.http.clone(), Arc::clone(&self.settings));
+        self.record.begin(async move {
+            AgentRecord::read(&http, &settings.url, &token, &settings.agent).await
+        });
+    }
+
+    fn send_connect(&mut self) {
+        let token = self
+            .token
+            .as_ref()
+            .map(|token| token.expose_secret().to_owned());
+        let agent_id = Some(self.settings.agent.clone());
+        self.send(&ToServer::ConnectRequest {
+            access_token: token,
+            agent_id,
+        });
+    }
+
+    async fn link_up(&mut self) {
+        self.logged.clear();
+        self.answers.begin_session();
+        self.record.begin_session(clock::mono());
+        for early in mem::take(&mut self.early) {
+            self.send(&early);
+        }
+        self.cloud.link(Link::Live).await;
+    }
+
+    async fn close(&mut self) {
+        self.dialling.clear();
+        self.early.clear();
+        if let Some(socket) = self.socket.take() {
+            socket.close().await;
+        }
+    }
+
+    fn tell(&mut self, status: &Status) {
+        self.cloud.uplink_status(status);
+        let words = &status.words;
+        let news = status.phase != Phase::Connecting && !self.logged.contains(words);
+        if !news || self.logged.len() >= MOST_LOGGED {
+            debug!(status = words, "uplink");
+            return;
+        }
+        self.logged.push(words.clone());
+        match status.phase {
+            Phase::Trouble => warn!(status = words, "uplink"),
+            Phase::Connecting | Phase::Live | Phase::Stopped => info!(status = words, "uplink"),
+        }
+    }
+
+    async fn token_came(&mut self, result: Result<AccessToken, TokenError>) {
+        match result {
+            Ok(token) => {
+                self.token = Some(token.text);
+                self.record.token_came(clock::mono());
+                self.step(Input::TokenGot {
+                    lifetime: token.lifetime,
+                })
+                .await;
+            }
+            Err(fault) => self.step(Input::TokenFailed { why: told(&fault) }).await,
+        }
+    }
+
+    async fn agent_came(&mut self, result: Result<AgentRecord, FhirError>) {
+        let read = self.record.came(result, clock::mono(), (self.throw)());
+        if let Some(status) = read.status {
+            self.cloud.agent_status(status);
+        }
+        for reply in read.replies {
+            self.reply(reply);
+        }
+        if read.token == TokenJudged::Refused {
+            self.step(Input::TokenRefused).await;
+        }
+    }
+
+    /// A timer looks at the socket first: after a pause of this process the server is not silent, we were deaf.
+    async fn timer(&mut self) {
+        for _ in 0..MOST_FRAMES_BEFORE_TICK {
+            let Some(socket) = &mut self.socket else {
+                break;
+            };
+            let Some(event) = socket.next_if_ready().await else {
+                break;
+            };
+            self.socket_event(event).await;
+        }
+        self.step(Input::Tick).await;
+    }
+
+    fn time_to_deadline(&self) -> Duration {
+        let session = self.machine.is_live().then(|| self.answers.deadline());
+        let record = self.record.deadline().filter(|_| self.machine.is_live());
+        let deadlines = [self.machine.deadline(), session, record];
+        let first = deadlines
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Mono(u64::MAX));
+        Duration::from_millis(first.0.saturating_sub(clock::mono().0)).min(LONGEST_SLEEP)
+    }
+}
+
+async fn next(socket: &mut Option<WebSocket>) -> Event {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn hear(said: &mut Option<mpsc::Receiver<Said>>) -> Option<Said> {
+    match said {
+        Some(said) => said.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl<C> std::fmt::Debug for Uplink<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uplink")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Different troubles of one outage that are worth a line each.
+const MOST_LOGGED: usize = 16;
+/// Enough to find a heartbeat among pushes, little enough to let the timer be one.
+const MOST_FRAMES_BEFORE_TICK: usize = 64;
+/// The sleep is measured by another clock than the deadlines; they must not drift apart for long.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests;

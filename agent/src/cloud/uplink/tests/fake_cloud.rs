@@ -1,0 +1,125 @@
+//! The rest of the agent in miniature: a disk of answers, and a record of what the uplink did.
+
+use agent_core::phi::Phi;
+use agent_core::push::Seq;
+use agent_wire::{ToAgent, ToServer};
+use tokio::sync::watch;
+
+use crate::cloud::{AgentStatus, Answer, AnswersUnread, CloudSide, Link};
+
+/// What the uplink told us, and what we would tell it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) disk: Vec<Answer>,
+    pub(super) taken: Seq,
+    pub(super) links: Vec<Link>,
+    pub(super) statuses: Vec<AgentStatus>,
+    pub(super) words: Vec<String>,
+    pub(super) pushes: Vec<String>,
+    /// How many answers each page held.
+    pub(super) pages: Vec<usize>,
+    /// So many readings of the disk fail.
+    pub(super) unreadable: u32,
+}
+
+/// Shared by the test and the uplink.
+#[derive(Clone, Debug)]
+pub(super) struct FakeCloud(watch::Sender<State>);
+
+impl FakeCloud {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(State::default()))
+    }
+
+    /// Records an answer on disk, as the store would before anybody hears of it.
+    pub(super) fn record(&self, body: &str) -> Answer {
+        let mut answer = None;
+        self.change(|state| {
+            let prev = state.disk.last().map_or(Seq(0), |last| last.seq);
+            let seq = Seq(prev.0 + 3);
+            let recorded = Answer {
+                seq,
+                prev,
+                callback: format!("Agent/agent-1-{}", seq.0),
+                remote: "mllp://10.0.0.7:2575?encoding=utf-8".into(),
+                content_type: agent_wire::HL7.into(),
+                status: 200,
+                body: Phi(body.to_owned()),
+            };
+            state.disk.push(recorded.clone());
+            answer = Some(recorded);
+        });
+        answer.unwrap()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+        self.0.send_modify(change);
+    }
+
+    pub(super) async fn until(&self, condition: impl FnMut(&State) -> bool) {
+        self.0.subscribe().wait_for(condition).await.unwrap();
+    }
+
+    pub(super) fn see<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.0.borrow())
+    }
+}
+
+impl CloudSide for FakeCloud {
+    async fn take(&self, message: ToAgent) -> Option<ToServer> {
+        match message {
+            ToAgent::TransmitRequest(push) => {
+                let body = push.body.unwrap_or_default();
+                let refusal = ToServer::Error {
+                    callback: push.callback,
+                    body: "refused".into(),
+                };
+                let refused = body == "refuse me";
+                self.change(|state| state.pushes.push(body));
+                refused.then_some(refusal)
+            }
+            _ => None,
+        }
+    }
+
+    async fn link(&self, link: Link) {
+        self.change(|state| state.links.push(link));
+    }
+
+    fn agent_status(&self, status: AgentStatus) {
+        self.change(|state| state.statuses.push(status));
+    }
+
+    async fn answers_after(&self, after: Seq, limit: usize) -> Result<Vec<Answer>, AnswersUnread> {
+        let mut page = Vec::new();
+        let mut failed = false;
+        self.change(|state| {
+            failed = state.unreadable > 0;
+            state.unreadable = state.unreadable.saturating_sub(1);
+            let rest = state.disk.iter().filter(|answer| answer.seq > after);
+            page = rest.take(limit).cloned().collect();
+            state.pages.push(page.len());
+        });
+        if failed {
+            Err(AnswersUnread("the disk is tired".into()))
+        } else {
+            Ok(page)
+        }
+    }
+
+    fn taken(&self, upto: Seq) {
+        self.change(|state| state.taken = upto);
+    }
+
+    fn taken_mark(&self) -> Seq {
+        self.see(|state| state.taken)
+    }
+
+    fn last_answer(&self) -> Seq {
+        self.see(|state| state.disk.last().map_or(Seq(0), |last| last.seq))
+    }
+
+    fn uplink_status(&self, status: &agent_core::uplink::Status) {
+        self.change(|state| state.words.push(status.words.clone()));
+    }
+}

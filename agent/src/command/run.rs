@@ -1,0 +1,48 @@
+//! `wardpost run`: the service.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::agent::{Agent, Places};
+use crate::config::Paths;
+
+/// Flags of `wardpost run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The agent's own file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/wardpost/wardpost.toml"
+    )]
+    pub config: PathBuf,
+    /// The folder of the device files; devices.d beside the configuration if not given.
+    #[arg(long, value_name = "DIR")]
+    pub devices: Option<PathBuf>,
+    /// Where the database is; `$STATE_DIRECTORY` or `/var/lib/wardpost` if not given.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+pub fn run(args: &RunArgs, control: PathBuf) -> Result<()> {
+    let places = Places {
+        config: Paths::new(args.config.clone(), args.devices.clone()),
+        state: args.state.clone().unwrap_or_else(state_directory),
+        control,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async { Agent::build(&places)?.run().await })
+}
+
+fn state_directory() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| "/var/lib/wardpost".into(), PathBuf::from)
+}
+
+/// Sockets are light work; the database has a thread of its own.
+const WORKERS: usize = 2;

@@ -1,0 +1,162 @@
+//! Answers of the agent as people read them.
+
+use std::io::{Result, Write};
+
+use serde_json::Value;
+
+use crate::control::verbs::Verb;
+
+pub(super) fn show(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<()> {
+    match verb {
+        Verb::Status => status(answer, out),
+        Verb::Devices => devices(answer, out),
+        Verb::Queue { .. } => queue(answer, out),
+        Verb::Why { .. } => why(answer, out),
+        Verb::Hold { .. }
+        | Verb::Release { .. }
+        | Verb::Resend { .. }
+        | Verb::Settle { .. }
+        | Verb::Cancel { .. } => done(verb, answer, out),
+    }
+}
+
+fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
+    let uplink = answer.get("uplink").unwrap_or(&Value::Null);
+    writeln!(
+        out,
+        "wardpost {}, up since {}",
+        text(answer, "version"),
+        text(answer, "since")
+    )?;
+    writeln!(out, "cloud    {}", text(uplink, "words"))?;
+    if answer.get("agent_status").is_some_and(Value::is_string) {
+        writeln!(
+            out,
+            "agent    {} in the cloud",
+            text(answer, "agent_status")
+        )?;
+    }
+    writeln!(
+        out,
+        "pushes   {} queued, {} held",
+        text(answer, "queued"),
+        text(answer, "held")
+    )?;
+    for problem in rows(answer, "problems") {
+        writeln!(out, "problem  {}", plain(problem))?;
+    }
+    devices(answer, out)
+}
+
+fn devices(answer: &Value, out: &mut impl Write) -> Result<()> {
+    let devices = rows(answer, "devices");
+    if devices.is_empty() {
+        return writeln!(out, "no devices; add a file to devices.d");
+    }
+    let width = devices
+        .iter()
+        .map(|device| text(device, "name").len())
+        .max()
+        .unwrap_or(0);
+    for device in devices {
+        let reason = text(device, "reason");
+        let reason = if reason.is_empty() {
+            reason
+        } else {
+            format!("  {reason}")
+        };
+        writeln!(
+            out,
+            "device   {:width$}  {:9}  {} queued, {} held{reason}",
+            text(device, "name"),
+            text(device, "line"),
+            text(device, "queued"),
+            text(device, "held"),
+        )?;
+    }
+    Ok(())
+}
+
+fn queue(answer: &Value, out: &mut impl Write) -> Result<()> {
+    let pushes = rows(answer, "pushes");
+    if pushes.is_empty() {
+        return writeln!(out, "nothing waits");
+    }
+    for push in pushes {
+        writeln!(
+            out,
+            "{:>8}  {}  {:7}  {}  {}",
+            text(push, "push"),
+            text(push, "at"),
+            text(push, "state"),
+            text(push, "device"),
+            text(push, "reason"),
+        )?;
+    }
+    Ok(())
+}
+
+fn why(answer: &Value, out: &mut impl Write) -> Result<()> {
+    let level = text(answer, "level");
+    let level = if level.is_empty() {
+        level
+    } else {
+        format!(" ({level})")
+    };
+    let state = text(answer, "state");
+    writeln!(
+        out,
+        "push {} for {} is {state}{level}",
+        text(answer, "push"),
+        text(answer, "device")
+    )?;
+    for event in rows(answer, "events") {
+        writeln!(out, "  {}  {}", text(event, "at"), text(event, "text"))?;
+    }
+    let reason = text(answer, "reason");
+    if !reason.is_empty() {
+        writeln!(out, "why:  {reason}")?;
+    }
+    writeln!(out, "next: {}", text(answer, "next"))
+}
+
+fn done(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<()> {
+    let new = text(answer, "new");
+    if new.is_empty() {
+        writeln!(
+            out,
+            "{}: done for push {}",
+            verb.name(),
+            text(answer, "push")
+        )
+    } else {
+        writeln!(
+            out,
+            "push {} goes again as push {new}",
+            text(answer, "push")
+        )
+    }
+}
+
+fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn text(answer: &Value, name: &str) -> String {
+    answer.get(name).map(plain).unwrap_or_default()
+}
+
+/// A value without quotes, and without anything that steers a terminal.
+fn plain(value: &Value) -> String {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

@@ -1,0 +1,254 @@
+//! The configuration: `wardpost.toml` and the device files beside it.
+//!
+//! | step | module |
+//! | --- | --- |
+//! | a file as keys with places, around its syntax errors | `raw`, `repair`, `spans` |
+//! | values by key and type, every mistake noted | `values`, `notes` |
+//! | values as settings | `check`, `cloud`, `devices`, `transport`, `hl7`, `delivery` |
+//! | what only several files together get wrong | `clash` |
+//!
+//! Only what passed is a [`Config`]. Nothing here opens a socket or reads a secret.
+
+mod check;
+mod clash;
+mod cloud;
+mod delivery;
+mod devices;
+mod duration;
+mod files;
+mod hl7;
+mod nearest;
+mod notes;
+mod problem;
+mod raw;
+mod repair;
+mod spans;
+mod transport;
+mod values;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent_core::push::{DeviceNo, Policy, ReturnAck};
+use agent_core::route::{Address, Entry, HostPort, Unmapped};
+use device_drivers::hl7::Charset;
+use tracing::Level;
+use url::Url;
+
+pub use files::{Loaded, Paths, check, load, reload};
+pub use problem::{Problem, Severity};
+pub use spans::Place;
+
+/// What the agent does, as its files say.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub cloud: Cloud,
+    pub unmapped: Unmapped,
+    pub limits: Limits,
+    pub retention: Retention,
+    pub level: Level,
+    /// How pushes to devices without a file are delivered.
+    pub unmapped_policy: Policy,
+    /// In order of their files' names.
+    pub devices: Vec<DeviceConfig>,
+    /// Files that cannot be used; their devices are off.
+    pub broken: Vec<Broken>,
+}
+
+/// The Medplum server and who the agent is there.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    /// Ends with a slash.
+    pub url: Url,
+    /// `Agent.id`.
+    pub agent: String,
+    /// `ClientApplication.id`.
+    pub client: String,
+    /// Where the client's secret is, if it is no systemd credential.
+    pub client_secret_file: Option<PathBuf>,
+    pub trust: Trust,
+    /// The Agent channel that takes receipts and alarms.
+    pub receipts: Option<String>,
+    pub commands: Commands,
+}
+
+impl Cloud {
+    /// The file that holds the client's secret, `None` if there is none.
+    ///
+    /// `credentials` is the value of `CREDENTIALS_DIRECTORY`.
+    pub fn secret_file(&self, credentials: Option<&Path>) -> Option<PathBuf> {
+        let credential = || credentials.map(|folder| folder.join(CREDENTIAL));
+        self.client_secret_file.clone().or_else(credential)
+    }
+}
+
+/// Whose certificates the cloud's one must come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trust {
+    System,
+    /// The system's, and those of this PEM file.
+    SystemAnd(PathBuf),
+    /// Those of this PEM file alone.
+    Only(PathBuf),
+}
+
+/// Which commands the cloud may give by a push to `device://self`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Commands {
+    All,
+    Only(BTreeSet<String>),
+}
+
+impl Commands {
+    pub fn allow(&self, verb: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(verbs) => verbs.contains(verb),
+        }
+    }
+}
+
+/// What would otherwise grow without end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of the body of a push.
+    pub max_push_bytes: usize,
+    /// Pushes that wait for one device, where its file does not say.
+    pub max_queued: usize,
+    /// Pushes that wait for all devices.
+    pub max_queued_total: usize,
+    pub max_devices: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_push_bytes: 16 * 1024 * 1024,
+            max_queued: 100_000,
+            max_queued_total: 1_000_000,
+            max_devices: 1000,
+        }
+    }
+}
+
+/// How long what is over is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retention {
+    pub bodies: Duration,
+    pub rows: Duration,
+}
+
+/// One device of the site.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    pub file: PathBuf,
+    pub name: String,
+    /// For people; the name if the file has none.
+    pub label: String,
+    /// As written, with its query.
+    pub url: String,
+    pub address: Address,
+    pub aliases: Vec<String>,
+    pub enabled: bool,
+    /// The Agent channel that takes what the device sends.
+    pub channel: Option<String>,
+    pub dial: HostPort,
+    pub timing: Timing,
+    pub lifetime: Lifetime,
+    pub hl7: Hl7,
+    pub policy: Policy,
+}
+
+impl DeviceConfig {
+    /// The device in the table of routes, under its number in the store.
+    pub fn entry(&self, no: DeviceNo) -> Entry {
+        Entry {
+            no,
+            name: self.name.clone(),
+            address: self.address.clone(),
+            aliases: self.aliases.clone(),
+            dial: Some(self.dial.clone()),
+        }
+    }
+}
+
+/// How a line connects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Timing {
+    pub reconnect_min: Duration,
+    pub reconnect_max: Duration,
+    pub keepalive: Duration,
+    pub connect_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            reconnect_min: Duration::from_millis(500),
+            reconnect_max: 30 * SECOND,
+            keepalive: 30 * SECOND,
+            connect_timeout: 10 * SECOND,
+        }
+    }
+}
+
+/// How long a connection lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lifetime {
+    Persistent,
+    PerMessage,
+}
+
+/// How a device speaks HL7.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hl7 {
+    /// `None`: the query of the url decides.
+    pub return_ack: Option<ReturnAck>,
+    /// `None`: the query of the url decides.
+    pub charset: Option<Charset>,
+    pub ack_timeout: Duration,
+    pub app_ack_timeout: Duration,
+    pub strict_end: bool,
+    /// Bytes of a message, either way.
+    pub max_message: usize,
+}
+
+impl Default for Hl7 {
+    fn default() -> Self {
+        Self {
+            return_ack: None,
+            charset: None,
+            ack_timeout: 30 * SECOND,
+            app_ack_timeout: 120 * SECOND,
+            strict_end: false,
+            max_message: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// A device file that cannot be used.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub file: PathBuf,
+    /// Its device, as far as the file could be read.
+    pub name: Option<String>,
+    pub address: Option<Address>,
+    pub problems: Vec<Problem>,
+}
+
+/// Name of the systemd credential with the client's secret.
+const CREDENTIAL: &str = "client-secret";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// Shorter waits are for tests and too short even there.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+const MOST_QUEUED: usize = 10_000_000;
+/// What the store, JSON and the memory of a small box take without trouble.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+const MOST_DEVICES: usize = 10_000;
+
+#[cfg(test)]
+mod tests;

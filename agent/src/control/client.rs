@@ -1,0 +1,47 @@
+//! The other end of the control socket, for the commands.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::verbs::Verb;
+
+/// Why a running agent could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error(
+        "no wardpost listens on {path}; is the service running, and are you in the \
+         group wardpost? Another socket is named with --control"
+    )]
+    Connect {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("the agent did not answer ({0}); look at its log")]
+    Silent(std::io::Error),
+    #[error("the agent's answer cannot be read; are command and service of the same version?")]
+    Unreadable,
+}
+
+/// Asks the agent behind `path`.
+pub fn ask(path: &Path, verb: &Verb) -> Result<Value, AskError> {
+    let mut stream = UnixStream::connect(path).map_err(|source| AskError::Connect {
+        path: path.display().to_string(),
+        source,
+    })?;
+    let request = serde_json::to_string(verb).map_err(|_| AskError::Unreadable)?;
+    let mut answer = String::new();
+    let mut converse = || {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        writeln!(stream, "{request}")?;
+        BufReader::new(&stream).read_line(&mut answer)
+    };
+    converse().map_err(AskError::Silent)?;
+    serde_json::from_str(&answer).map_err(|_| AskError::Unreadable)
+}
+
+const PATIENCE: Duration = Duration::from_secs(15);

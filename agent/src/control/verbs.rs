@@ -1,0 +1,142 @@
+//! The verbs, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// One request, for example `{"verb":"settle","push":7,"outcome":"delivered","reason":"seen on the analyzer"}`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Verb {
+    Status,
+    Devices,
+    /// Pushes that are not final, oldest first.
+    Queue {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+        /// At most this many, 1 to 1000; 100 if not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+    },
+    /// The whole life of one push.
+    Why {
+        push: u64,
+    },
+    Hold {
+        push: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Release {
+        push: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Resend {
+        push: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Settle {
+        push: u64,
+        outcome: Outcome,
+        reason: String,
+    },
+    Cancel {
+        push: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+/// What somebody found out about an uncertain push.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Delivered,
+    NotDelivered,
+}
+
+impl Verb {
+    /// Reads a request. The error is a sentence that names the verbs and holds nothing of a reason text.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let verb: Self = serde_json::from_str(text).map_err(|error| {
+            let what = match error.classify() {
+                serde_json::error::Category::Data => error.to_string(),
+                _ => "it is not JSON".to_owned(),
+            };
+            format!("unreadable command: {what}; known verbs are {KNOWN}")
+        })?;
+        verb.check().map(|()| verb)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let reason = match self {
+            Self::Hold { reason, .. }
+            | Self::Release { reason, .. }
+            | Self::Resend { reason, .. }
+            | Self::Cancel { reason, .. } => reason.as_deref(),
+            Self::Settle { reason, .. } => {
+                if reason.trim().is_empty() {
+                    return Err("settle needs a reason: how do you know?".into());
+                }
+                Some(reason.as_str())
+            }
+            Self::Status | Self::Devices | Self::Queue { .. } | Self::Why { .. } => None,
+        };
+        match reason {
+            Some(reason) if reason.len() > LONGEST_REASON => {
+                Err(format!("a reason may have {LONGEST_REASON} bytes at most"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Devices => "devices",
+            Self::Queue { .. } => "queue",
+            Self::Why { .. } => "why",
+            Self::Hold { .. } => "hold",
+            Self::Release { .. } => "release",
+            Self::Resend { .. } => "resend",
+            Self::Settle { .. } => "settle",
+            Self::Cancel { .. } => "cancel",
+        }
+    }
+}
+
+const KNOWN: &str = "status, devices, queue, why, hold, release, resend, settle, cancel";
+const LONGEST_REASON: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_read_as_it_is_written_in_the_guide() {
+        let text = r#"{"verb":"settle","push":7,"outcome":"not-delivered","reason":"not there"}"#;
+        let read = Verb::read(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert_eq!(Verb::read(r#"{"verb":"status"}"#), Ok(Verb::Status));
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_read_is_told_what_is_known() {
+        for text in [
+            "",
+            "{",
+            "[]",
+            r#"{"verb":"explode"}"#,
+            r#"{"verb":"why"}"#,
+            r#"{"verb":"hold","push":1,"reson":"typo"}"#,
+            r#"{"verb":"hold","push":-1}"#,
+        ] {
+            let refused = Verb::read(text).unwrap_err();
+            assert!(refused.contains("known verbs"), "{text}: {refused}");
+        }
+        let blank = r#"{"verb":"settle","push":1,"outcome":"delivered","reason":" "}"#;
+        assert!(Verb::read(blank).unwrap_err().contains("how do you know"));
+    }
+}

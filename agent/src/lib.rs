@@ -1,0 +1,22 @@
+//! Wardpost, the agent: from the cloud's websocket to the devices of a clinic and back, every push on disk first.
+//!
+//! Read `docs/architecture.md` for the path of a push by the names used here.
+
+pub mod adopt;
+pub mod agent;
+pub mod clock;
+pub mod cloud;
+pub mod command;
+pub mod config;
+pub mod control;
+pub mod dispatch;
+pub mod line;
+pub mod site;
+pub mod snapshot;
+pub mod store;
+pub mod supervisor;
+pub mod systemd;
+pub mod telemetry;
+pub mod transport;
+
+pub use command::main;

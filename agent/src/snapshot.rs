@@ -1,0 +1,173 @@
+//! What the agent knows of itself: one struct that the status command, the cloud and the service manager are shown.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent_core::push::Timestamp;
+use agent_core::queue::{DeviceReport, Line, QueueReport};
+use agent_core::uplink::{Phase, Status};
+use serde::Serialize;
+
+use crate::clock;
+use crate::cloud::{AgentStatus, agent_version};
+use crate::site::Devices;
+
+/// What changes outside of the store, kept where everyone can put it.
+#[derive(Clone, Debug)]
+pub struct Board {
+    now: Arc<Mutex<Posted>>,
+}
+
+#[derive(Debug)]
+struct Posted {
+    since: Timestamp,
+    uplink: UplinkView,
+    agent_status: Option<AgentStatus>,
+    problems: Vec<String>,
+}
+
+/// One look at the whole agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    pub version: String,
+    pub since: String,
+    pub uplink: UplinkView,
+    /// `Agent.status` in the cloud, once it has been read.
+    pub agent_status: Option<&'static str>,
+    pub queued: usize,
+    pub held: usize,
+    pub devices: Vec<DeviceView>,
+    /// What is wrong with the configuration.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct UplinkView {
+    pub live: bool,
+    pub words: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceView {
+    pub name: String,
+    pub label: String,
+    pub url: String,
+    /// connected, sending, resting, away.
+    pub line: &'static str,
+    /// Why the line is away, or what keeps the device from being sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub queued: usize,
+    pub held: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sending: Option<u64>,
+}
+
+impl Board {
+    pub fn new(problems: Vec<String>) -> Self {
+        let uplink = UplinkView {
+            live: false,
+            words: "starting".into(),
+        };
+        let since = clock::utc();
+        let posted = Posted {
+            since,
+            uplink,
+            agent_status: None,
+            problems,
+        };
+        Self {
+            now: Arc::new(Mutex::new(posted)),
+        }
+    }
+
+    pub fn uplink(&self, status: &Status) {
+        let view = UplinkView {
+            live: status.phase == Phase::Live,
+            words: status.words.clone(),
+        };
+        self.change(|posted| posted.uplink = view);
+    }
+
+    pub fn agent_status(&self, status: AgentStatus) {
+        self.change(|posted| posted.agent_status = Some(status));
+    }
+
+    /// The one line that the service manager shows.
+    pub fn line(&self) -> String {
+        self.change(|posted| posted.uplink.words.clone())
+    }
+
+    /// Puts the board, the queue and the configuration into one picture.
+    pub fn snapshot(&self, queue: &QueueReport, devices: &Devices) -> Snapshot {
+        let views: Vec<DeviceView> = queue
+            .devices
+            .iter()
+            .map(|report| device_view(report, devices))
+            .collect();
+        self.change(|posted| Snapshot {
+            version: agent_version(),
+            since: clock::rfc3339(posted.since),
+            uplink: posted.uplink.clone(),
+            agent_status: posted.agent_status.map(word),
+            queued: queue.devices.iter().map(|device| device.waiting).sum(),
+            held: queue.devices.iter().map(|device| device.held).sum(),
+            devices: views,
+            problems: posted.problems.clone(),
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Posted) -> T) -> T {
+        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Snapshot {
+    /// The members of Medplum's stats object that mean something here, and the whole picture beside them.
+    pub fn stats(&self) -> serde_json::Value {
+        let connected = self
+            .devices
+            .iter()
+            .filter(|d| matches!(d.line, "connected" | "sending"))
+            .count();
+        serde_json::json!({
+            "hl7ConnectionsOpen": connected,
+            "hl7ClientCount": self.devices.len(),
+            "hl7QueueDepth": self.queued,
+            "webSocketQueueDepth": 0,
+            "ping": -1,
+            "live": self.uplink.live,
+            "outstandingHeartbeats": 0,
+            "channelStats": {},
+            "clientStats": {},
+            "wardpost": self,
+        })
+    }
+}
+
+fn device_view(report: &DeviceReport, devices: &Devices) -> DeviceView {
+    let config = devices.get(report.no).map(|device| &device.config);
+    let (line, away) = match &report.line {
+        Line::Ready => ("connected", None),
+        Line::Busy => ("sending", None),
+        Line::Resting => ("resting", None),
+        Line::Away(why) => ("away", Some(why.clone())),
+    };
+    DeviceView {
+        name: report.name.clone(),
+        label: config.map_or_else(String::new, |config| config.label.clone()),
+        url: config.map_or_else(String::new, |config| config.url.clone()),
+        line,
+        reason: report.condition.as_ref().map(ToString::to_string).or(away),
+        queued: report.waiting,
+        held: report.held,
+        sending: report.sending.map(|push| push.0),
+    }
+}
+
+fn word(status: AgentStatus) -> &'static str {
+    match status {
+        AgentStatus::Active => "active",
+        AgentStatus::Off => "off",
+        AgentStatus::Error => "error",
+    }
+}

@@ -1,0 +1,177 @@
+//! Opening the database: pragmas that are read back, versions that only go up, numbers for devices.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use agent_core::push::DeviceNo;
+use agent_core::queue::AgentSwitch;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::StoreError;
+
+/// Every version of the schema, oldest first. A version is never edited once it was released.
+const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("migrations/0001_first.sql"))];
+
+/// Earlier ones can lose a commit when a reader meets a checkpoint (a race in the WAL code).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+pub(super) fn sql(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    move |source| StoreError::Sql { doing, source }
+}
+
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    create_private(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection =
+        Connection::open_with_flags(path, flags).map_err(sql("open the database"))?;
+    refuse_the_future(&connection, path)?;
+    promise(&connection).map_err(sql("set up the database"))?;
+    check_promise(&connection)?;
+    migrate(&mut connection).map_err(sql("migrate the database"))?;
+    raise_fence(&connection).map_err(sql("count this start in the database"))?;
+    Ok(connection)
+}
+
+/// The file exists with the right rights before `SQLite` sees it; its WAL inherits them.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|source| StoreError::Directory {
+            path: path.display().to_string(),
+            source,
+        })
+}
+
+fn refuse_the_future(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found = version(connection).map_err(sql("read the version of the database"))?;
+    let known = MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    if found > known {
+        let path = path.display().to_string();
+        return Err(StoreError::FromTheFuture { path, found, known });
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn promise(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.execute_batch(
+        "PRAGMA page_size = 4096;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA secure_delete = ON;
+         PRAGMA foreign_keys = OFF;
+         PRAGMA wal_autocheckpoint = 1000;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    // A WAL that is kept is overwritten, which syncs twice as fast as one that grows.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
+/// A pragma that was not taken is silent, so each is read back.
+fn check_promise(connection: &Connection) -> Result<(), StoreError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(StoreError::Promise(format!(
+            "SQLite {} is too old",
+            rusqlite::version()
+        )));
+    }
+    let read = |pragma: &str| {
+        connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |row| {
+                row.get::<_, rusqlite::types::Value>(0)
+            })
+            .map_err(sql("read a pragma back"))
+    };
+    let text = |value| rusqlite::types::Value::Text(String::from(value));
+    let number = rusqlite::types::Value::Integer;
+    let promised = [("journal_mode", text("wal")), ("synchronous", number(2))];
+    for (pragma, promised) in promised {
+        let got = read(pragma)?;
+        if got != promised {
+            return Err(StoreError::Promise(format!(
+                "{pragma} is {got:?} instead of {promised:?}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let from = version(connection)?;
+    for (version, migration) in MIGRATIONS.iter().filter(|(version, _)| *version > from) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.execute_batch(&format!("PRAGMA user_version = {version}"))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Every start raises the fencing number, so that whoever held the file before can be told from who holds it now.
+fn raise_fence(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .execute("UPDATE meta SET value = value + 1 WHERE key = 'fence'", [])
+        .map(drop)
+}
+
+pub(super) fn known_devices(
+    connection: &Connection,
+) -> Result<Vec<(DeviceNo, String)>, StoreError> {
+    let read = || {
+        connection
+            .prepare("SELECT id, name FROM device WHERE id > 0 ORDER BY id")?
+            .query_map([], |row| Ok((DeviceNo(row.get(0)?), row.get(1)?)))?
+            .collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().map_err(sql("read the devices of the database"))
+}
+
+/// Works inside a running transaction and without one: the insert is one statement a name.
+pub(super) fn device_numbers(
+    connection: &Connection,
+    names: &[String],
+) -> Result<HashMap<String, DeviceNo>, StoreError> {
+    for name in names {
+        connection
+            .execute(
+                "INSERT INTO device (name) SELECT ?1 WHERE NOT EXISTS
+                   (SELECT 1 FROM device WHERE name = ?1)",
+                params![name],
+            )
+            .map_err(sql("number the devices"))?;
+    }
+    let known = known_devices(connection)?;
+    Ok(known.into_iter().map(|(no, name)| (name, no)).collect())
+}
+
+/// Keeps what the cloud last said of `Agent.status`, so that an agent that was switched off stays off when it starts
+/// without a network.
+pub(super) fn remember_switch(
+    connection: &Connection,
+    agent: AgentSwitch,
+) -> rusqlite::Result<()> {
+    let off = agent == AgentSwitch::Off;
+    connection
+        .execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('agent_off', ?1)", params![off])
+        .map(drop)
+}
+
+pub(super) fn last_switch(connection: &Connection) -> rusqlite::Result<AgentSwitch> {
+    let off = connection
+        .query_row("SELECT value FROM meta WHERE key = 'agent_off'", [], |row| row.get(0))
+        .optional()?;
+    Ok(if off == Some(true) { AgentSwitch::Off } else { AgentSwitch::On })
+}

@@ -1,0 +1,405 @@
+//! The durable queue: everything that must survive a power cut, behind one handle.
+//!
+//! One thread owns the database and `agent_core`'s queue. Requests reach it over a bounded channel; it takes what waits,
+//! lets the queue decide, writes the rows, commits once, and only then hands out what was decided: [`Attempt`]s to the
+//! lines, answers to the uplink. So nothing leaves the box that the disk does not know.
+//!
+//! Readers use a connection of their own, read-only, and hold no transaction longer than a page.
+
+mod database;
+mod load;
+mod mutant;
+mod owner;
+mod parcel;
+mod read;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agent_core::delivery::{Outcome, Words};
+use agent_core::phi::Phi;
+use agent_core::push::{DeviceNo, NewPush, PushId, ReturnAck, Seq};
+use agent_core::queue::{
+    AgentSwitch, Attempted, Command, CommandError, Connection, DeviceConfig, Done, LateNews,
+    OwnAnswer, QueueReport, Session, WaitingPush,
+};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cloud::{Answer, Said};
+pub(crate) use load::{print_of, print_of_digest};
+pub use read::{History, HistoryEvent};
+
+/// Why the store cannot be used. All but `Busy` are for a person to repair.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("cannot use the state directory {path}")]
+    Directory {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "another wardpost (process {pid}) already owns the state directory {path}; stop it first, \
+         or give this one a directory of its own with --state"
+    )]
+    Owned { path: String, pid: String },
+    #[error(
+        "the database {path} is of version {found} and this wardpost knows versions up to {known}; \
+         install the newer wardpost again, or move the state directory away to start empty"
+    )]
+    FromTheFuture {
+        path: String,
+        found: u32,
+        known: u32,
+    },
+    #[error("the database does not keep its promise: {0}")]
+    Promise(String),
+    #[error("cannot {doing}")]
+    Sql {
+        doing: &'static str,
+        source: rusqlite::Error,
+    },
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// A cheap handle on the store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    requests: mpsc::Sender<Request>,
+    shared: Arc<Shared>,
+}
+
+/// What the writer and the handles both see.
+#[derive(Debug)]
+struct Shared {
+    taken: AtomicU64,
+    last_answer: AtomicU64,
+    reader: read::Reader,
+}
+
+/// One recorded try to deliver a push. Only the store makes one, after its record is durable; the line gives it back
+/// with its outcome.
+#[must_use = "an attempt that is not settled blocks its device"]
+#[derive(Debug)]
+pub struct Attempt {
+    pub push: PushId,
+    pub device: DeviceNo,
+    pub parcel: Parcel,
+    recorded: Recorded,
+}
+
+/// What the line needs to send a push.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    pub content_type: String,
+    pub remote: Option<String>,
+    pub return_ack: Option<ReturnAck>,
+    pub body: Phi<Arc<str>>,
+}
+
+/// Proof that the attempt is on disk.
+#[derive(Debug)]
+struct Recorded(Attempted);
+
+/// Where attempts go, and the wish for a connection.
+pub trait Lines: Send + 'static {
+    fn deliver(&self, attempt: Attempt);
+    fn wanted(&self, device: DeviceNo, wanted: bool);
+}
+
+/// How the agent answers a push to itself.
+#[derive(Debug)]
+pub enum Own {
+    Said(OwnAnswer),
+    /// Carries out a command in the same commit; the function words the answer.
+    Does(Command, fn(&Result<Done, CommandError>) -> OwnAnswer),
+}
+
+/// Computes the join digest of a stored push: equal digests are the same order.
+pub type JoinDigest = fn(&Parcel) -> Option<[u8; 32]>;
+
+enum Request {
+    Accept(Box<NewPush>),
+    Own(Box<NewPush>, Own),
+    Settle(Attempt, Outcome, Connection),
+    Late(PushId, DeviceNo, LateNews),
+    Ready(DeviceNo),
+    Resting(DeviceNo),
+    Away(DeviceNo, String),
+    Crashed(DeviceNo),
+    Number(String, oneshot::Sender<Result<DeviceNo, StoreError>>),
+    Session(Session),
+    Switch(AgentSwitch),
+    Configure(Vec<(DeviceNo, DeviceConfig)>, oneshot::Sender<()>),
+    Command(Command, oneshot::Sender<Result<Done, CommandError>>),
+    Report(oneshot::Sender<QueueReport>),
+    List(Option<DeviceNo>, usize, oneshot::Sender<Vec<WaitingPush>>),
+    Explain(PushId, oneshot::Sender<Option<WaitingPush>>),
+    Tick,
+    FlushTaken,
+    Stop(oneshot::Sender<()>),
+}
+
+/// The database, locked and checked, before anything runs on it.
+#[derive(Debug)]
+pub struct Opened {
+    connection: rusqlite::Connection,
+    path: std::path::PathBuf,
+    lock: owner::Lock,
+    reader: read::Reader,
+}
+
+/// What the writer needs besides the database.
+#[derive(Debug)]
+pub struct Wiring<L> {
+    pub devices: Vec<(DeviceNo, DeviceConfig)>,
+    pub limit: usize,
+    pub lines: L,
+    pub said: mpsc::Sender<Said>,
+    pub join_digest: JoinDigest,
+}
+
+/// The writer thread, and the clock it asks to be woken by.
+#[derive(Debug)]
+pub struct Running {
+    pub store: Store,
+    /// When the writer wants its next tick.
+    pub next_tick: tokio::sync::watch::Receiver<Option<agent_core::push::Mono>>,
+    /// Ends when the writer ends; an error is fatal for the process.
+    pub ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+impl Opened {
+    /// Locks the directory, opens or creates the database, migrates it and reads its promises back.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let lock = owner::Lock::take(directory)?;
+        let path = directory.join("wardpost.db");
+        let connection = database::open(&path)?;
+        let reader = read::Reader::open(&path)?;
+        Ok(Self {
+            connection,
+            path,
+            lock,
+            reader,
+        })
+    }
+
+    /// The numbers of these devices; new names get new ones.
+    pub fn device_numbers(
+        &self,
+        names: &[String],
+    ) -> Result<HashMap<String, DeviceNo>, StoreError> {
+        database::device_numbers(&self.connection, names)
+    }
+
+    /// Every device name the database has ever seen.
+    pub fn known_devices(&self) -> Result<Vec<(DeviceNo, String)>, StoreError> {
+        database::known_devices(&self.connection)
+    }
+
+    /// Rebuilds the queue and starts the writer thread.
+    pub fn start<L: Lines>(self, wiring: Wiring<L>) -> Result<Running, StoreError> {
+        writer::start(self, wiring)
+    }
+}
+
+impl Store {
+    /// Takes in a push; what is to be said about it comes over the channel of [`Said`].
+    pub async fn accept(&self, push: NewPush) -> Result<(), StoreError> {
+        self.send(Request::Accept(Box::new(push))).await
+    }
+
+    /// Takes in a push to the agent itself, with its answer.
+    pub async fn accept_own(&self, push: NewPush, own: Own) -> Result<(), StoreError> {
+        self.send(Request::Own(Box::new(push), own)).await
+    }
+
+    pub async fn settle(
+        &self,
+        attempt: Attempt,
+        outcome: Outcome,
+        connection: Connection,
+    ) -> Result<(), StoreError> {
+        self.send(Request::Settle(attempt, outcome, connection))
+            .await
+    }
+
+    /// News about a push that is settled already.
+    pub async fn late(
+        &self,
+        push: PushId,
+        device: DeviceNo,
+        news: LateNews,
+    ) -> Result<(), StoreError> {
+        self.send(Request::Late(push, device, news)).await
+    }
+
+    pub async fn line_ready(&self, device: DeviceNo) -> Result<(), StoreError> {
+        self.send(Request::Ready(device)).await
+    }
+
+    pub async fn line_resting(&self, device: DeviceNo) -> Result<(), StoreError> {
+        self.send(Request::Resting(device)).await
+    }
+
+    pub async fn line_away(&self, device: DeviceNo, why: String) -> Result<(), StoreError> {
+        self.send(Request::Away(device, why)).await
+    }
+
+    /// A line's task has crashed: what it had in its hands is uncertain.
+    pub async fn line_crashed(&self, device: DeviceNo) -> Result<(), StoreError> {
+        self.send(Request::Crashed(device)).await
+    }
+
+    /// The number of a device of this name; a new name gets a new one.
+    pub async fn number(&self, name: String) -> Result<DeviceNo, StoreError> {
+        self.ask(|reply| Request::Number(name, reply)).await?
+    }
+
+    pub async fn session(&self, session: Session) -> Result<(), StoreError> {
+        self.send(Request::Session(session)).await
+    }
+
+    pub async fn switch(&self, agent: AgentSwitch) -> Result<(), StoreError> {
+        self.send(Request::Switch(agent)).await
+    }
+
+    pub async fn tick(&self) -> Result<(), StoreError> {
+        self.send(Request::Tick).await
+    }
+
+    pub async fn flush_taken(&self) -> Result<(), StoreError> {
+        self.send(Request::FlushTaken).await
+    }
+
+    /// Applies the devices of a configuration.
+    pub async fn configure(
+        &self,
+        devices: Vec<(DeviceNo, DeviceConfig)>,
+    ) -> Result<(), StoreError> {
+        self.ask(|reply| Request::Configure(devices, reply)).await
+    }
+
+    pub async fn command(
+        &self,
+        command: Command,
+    ) -> Result<Result<Done, CommandError>, StoreError> {
+        self.ask(|reply| Request::Command(command, reply)).await
+    }
+
+    pub async fn report(&self) -> Result<QueueReport, StoreError> {
+        self.ask(Request::Report).await
+    }
+
+    /// Pushes that are not final, oldest first.
+    pub async fn list(
+        &self,
+        device: Option<DeviceNo>,
+        limit: usize,
+    ) -> Result<Vec<WaitingPush>, StoreError> {
+        self.ask(|reply| Request::List(device, limit, reply)).await
+    }
+
+    /// Why a push that is not final is where it is.
+    pub async fn explain(&self, push: PushId) -> Result<Option<WaitingPush>, StoreError> {
+        self.ask(|reply| Request::Explain(push, reply)).await
+    }
+
+    /// What the disk knows of one push.
+    pub async fn history(&self, push: PushId) -> Result<Option<History>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        off_worker(move || shared.reader.history(push)).await
+    }
+
+    /// Recorded answers after `after`, oldest first.
+    pub async fn answers_after(&self, after: Seq, limit: usize) -> Result<Vec<Answer>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        off_worker(move || shared.reader.answers_after(after, limit)).await
+    }
+
+    /// Every answer up to here has left the socket. Costs nothing: the next commit carries the mark.
+    pub fn taken(&self, upto: Seq) {
+        self.shared.taken.fetch_max(upto.0, Ordering::Relaxed);
+    }
+
+    pub fn taken_mark(&self) -> Seq {
+        Seq(self.shared.taken.load(Ordering::Relaxed))
+    }
+
+    pub fn last_answer(&self) -> Seq {
+        Seq(self.shared.last_answer.load(Ordering::Acquire))
+    }
+
+    /// Lets the writer finish what waits, and ends it.
+    pub async fn stop(&self) -> Result<(), StoreError> {
+        self.ask(Request::Stop).await
+    }
+
+    async fn send(&self, request: Request) -> Result<(), StoreError> {
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| StoreError::Stopped)
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(request(reply)).await?;
+        answer.await.map_err(|_| StoreError::Stopped)
+    }
+}
+
+impl Attempt {
+    /// How it is recorded: as `completing` where a crash now would make it uncertain.
+    pub fn kind(&self) -> Attempted {
+        self.recorded.0
+    }
+}
+
+/// Runs a short read away from the workers that carry sockets.
+async fn off_worker<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| StoreError::Stopped)?
+}
+
+/// The content type of an answer, which is never that of a push with its parameters.
+fn answer_type(told_by: ToldBy, pushed: &str) -> String {
+    let essence = pushed.split(';').next().unwrap_or_default().trim();
+    match told_by {
+        ToldBy::Agent => crate::cloud::TEXT.to_owned(),
+        ToldBy::Device if essence.eq_ignore_ascii_case(crate::cloud::COMMAND) => {
+            "application/json".to_owned()
+        }
+        ToldBy::Device => essence.to_owned(),
+    }
+}
+
+/// Whose words an answer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ToldBy {
+    Device,
+    Agent,
+}
+
+/// The words of an answer, and whose they are.
+#[derive(Clone, Debug)]
+struct Spoken {
+    by: ToldBy,
+    words: Words,
+}
+
+/// Requests that may wait for the writer. Twice the largest batch, so that the next one fills while one commits.
+const REQUESTS: usize = 512;
