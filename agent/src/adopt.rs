@@ -111,3 +111,105 @@ impl LineStarter {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use agent_core::route::{Network, Route, Scheme};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::store::{Opened, Wiring};
+    use crate::supervisor::Supervisor;
+
+    const ANALYZER: Remote = Remote {
+        scheme: Scheme::Mllp,
+        host: std::net::IpAddr::V4(Ipv4Addr::new(10, 20, 0, 7)),
+        port: 2575,
+    };
+
+    fn policy() -> Policy {
+        let device = "[cloud]\nurl = \"https://c.example/\"\nagent = \"a\"\nclient = \"c\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wardpost.toml");
+        std::fs::write(&file, device).unwrap();
+        let loaded = crate::config::load(&crate::config::Paths::new(file, None)).unwrap();
+        loaded.config.unmapped_policy
+    }
+
+    /// Lines are told to stop before they begin, so that nothing is dialled.
+    fn adopter(state: &Path, most: usize) -> Adopter {
+        let rules = Unmapped::Allow(vec!["10.0.0.0/8".parse::<Network>().unwrap()]);
+        let site = Site::new(Devices::new([], rules.clone(), Vec::new()).unwrap());
+        let dispatch = Dispatch::default();
+        let running = Opened::open(state)
+            .unwrap()
+            .start(Wiring {
+                devices: Vec::new(),
+                limit: 10,
+                lines: dispatch.clone(),
+                said: mpsc::channel(1).0,
+                join_digest: crate::cloud::join_digest,
+            })
+            .unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let spawner = Supervisor::new().lines();
+        let lines = LineStarter {
+            store: running.store,
+            dispatch,
+            spawner,
+            stop,
+        };
+        let turn = Arc::new(Mutex::new(()));
+        Adopter {
+            site,
+            lines,
+            policy: policy(),
+            rules,
+            most,
+            turn,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_device_without_a_file_is_taken_in_once_and_keeps_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = adopter(folder.path(), 10);
+        let no = first.adopt(ANALYZER).await.unwrap();
+        assert_eq!(first.adopt(ANALYZER).await.unwrap(), no);
+        let found = first
+            .site
+            .devices()
+            .resolve("mllp://10.20.0.7:2575?encoding=utf-8");
+        assert_eq!(found, Route::Found(no));
+        let report = first.lines.store.report().await.unwrap();
+        assert_eq!(report.devices[0].name, "mllp://10.20.0.7:2575");
+        first.lines.store.stop().await.unwrap();
+        let known = Opened::open(folder.path())
+            .unwrap()
+            .known_devices()
+            .unwrap();
+        assert_eq!(known, [(no, "mllp://10.20.0.7:2575".to_owned())]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_flood_of_new_addresses_is_refused_at_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let adopter = adopter(folder.path(), 1);
+        adopter.adopt(ANALYZER).await.unwrap();
+        let refused = adopter
+            .adopt(Remote {
+                port: 2576,
+                ..ANALYZER
+            })
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("map devices by file"),
+            "{refused}"
+        );
+    }
+}

@@ -225,9 +225,18 @@ fn queue_devices(
     config: &Config,
 ) -> Vec<(DeviceNo, queue::DeviceConfig)> {
     let policy = &config.unmapped_policy;
-    let gone = known.into_iter().filter(|(no, _)| devices.get(*no).is_none());
+    let gone = known
+        .into_iter()
+        .filter(|(no, _)| devices.get(*no).is_none());
     let gone = gone.map(|(no, name)| {
-        (no, queue::DeviceConfig { name, policy: policy.clone(), enabled: false })
+        (
+            no,
+            queue::DeviceConfig {
+                name,
+                policy: policy.clone(),
+                enabled: false,
+            },
+        )
     });
     devices.for_queue().into_iter().chain(gone).collect()
 }

@@ -61,7 +61,11 @@ impl Devices {
             let line = LineConfig::of(no, &config);
             by_no.insert(no, Arc::new(SiteDevice { config, line }));
         }
-        Ok(Self { table: Table::new(entries, unmapped)?, by_no, broken })
+        Ok(Self {
+            table: Table::new(entries, unmapped)?,
+            by_no,
+            broken,
+        })
     }
 
     pub fn resolve(&self, remote: &str) -> Route {
@@ -76,7 +80,10 @@ impl Devices {
             let named = broken.name.as_deref().map(Address::of_device);
             broken.address.as_ref() == Some(&address) || named.as_ref() == Some(&address)
         };
-        self.broken.iter().find(meant).map(|broken| broken.file.as_path())
+        self.broken
+            .iter()
+            .find(meant)
+            .map(|broken| broken.file.as_path())
     }
 
     pub fn broken(&self) -> &[Broken] {

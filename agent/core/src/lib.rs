@@ -6,6 +6,6 @@ pub mod options;
 pub mod phi;
 pub mod push;
 pub mod queue;
-pub mod route;
 pub mod retry;
+pub mod route;
 pub mod uplink;

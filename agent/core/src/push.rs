@@ -170,7 +170,9 @@ pub enum ReturnAck {
 
 impl ReturnAck {
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::First, Self::Application].into_iter().find(|ack| *ack as i64 == number)
+        [Self::First, Self::Application]
+            .into_iter()
+            .find(|ack| *ack as i64 == number)
     }
 }
 

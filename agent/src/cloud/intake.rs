@@ -159,7 +159,10 @@ impl Intake {
         let devices = self.control.site.devices();
         if let Some(file) = devices.broken_file(&request.remote) {
             let file = file.display();
-            return Err(format!("{file} cannot be used, so its device is off; see `wardpost check`").into());
+            return Err(format!(
+                "{file} cannot be used, so its device is off; see `wardpost check`"
+            )
+            .into());
         }
         let no = match devices.resolve(&request.remote) {
             Route::Myself => return self.own(request).await,

@@ -159,19 +159,27 @@ pub(super) fn device_numbers(
 
 /// Keeps what the cloud last said of `Agent.status`, so that an agent that was switched off stays off when it starts
 /// without a network.
-pub(super) fn remember_switch(
-    connection: &Connection,
-    agent: AgentSwitch,
-) -> rusqlite::Result<()> {
+pub(super) fn remember_switch(connection: &Connection, agent: AgentSwitch) -> rusqlite::Result<()> {
     let off = agent == AgentSwitch::Off;
     connection
-        .execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('agent_off', ?1)", params![off])
+        .execute(
+            "INSERT OR REPLACE INTO meta (key, value) VALUES ('agent_off', ?1)",
+            params![off],
+        )
         .map(drop)
 }
 
 pub(super) fn last_switch(connection: &Connection) -> rusqlite::Result<AgentSwitch> {
     let off = connection
-        .query_row("SELECT value FROM meta WHERE key = 'agent_off'", [], |row| row.get(0))
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'agent_off'",
+            [],
+            |row| row.get(0),
+        )
         .optional()?;
-    Ok(if off == Some(true) { AgentSwitch::Off } else { AgentSwitch::On })
+    Ok(if off == Some(true) {
+        AgentSwitch::Off
+    } else {
+        AgentSwitch::On
+    })
 }

@@ -132,13 +132,19 @@ impl<L: Lines> Writer<L> {
                 .position(|request| matches!(request, Request::Stop(_)));
             let last = stop.map(|at| waiting.split_off(at));
             self.batch(waiting.drain(..))?;
-            if let Some(Request::Stop(done)) = last.and_then(|mut rest| rest.drain(..1).next()) {
-                self.finish()?;
-                // Whoever asked may be gone; the store is closed all the same.
-                let _ = done.send(());
-                break;
+            if let Some(Request::Stop(done)) = last.and_then(|rest| rest.into_iter().next()) {
+                return self.close(done);
             }
         }
+        Ok(())
+    }
+
+    /// Whoever asked is told only when the database is closed and its lock is free.
+    fn close(mut self, done: oneshot::Sender<()>) -> Result<(), StoreError> {
+        self.finish()?;
+        drop(self);
+        // Whoever asked may be gone; the store is closed all the same.
+        let _ = done.send(());
         Ok(())
     }
 
@@ -330,7 +336,9 @@ impl<L: Lines> Writer<L> {
     /// Carries out what has become durable.
     fn hand_out(&mut self, batch: Batch) -> Result<(), StoreError> {
         // Before the first answer is offered: the uplink takes this as the newest there is.
-        self.shared.last_answer.store(self.queue.last_answer().0, Ordering::Release);
+        self.shared
+            .last_answer
+            .store(self.queue.last_answer().0, Ordering::Release);
         for effect in batch.effects {
             match effect {
                 Effect::Attempt { push, device, kind } => self.hand_attempt(push, device, kind)?,

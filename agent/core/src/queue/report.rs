@@ -78,9 +78,18 @@ impl Queue {
 
     pub fn waiting_push(&self, id: PushId, now: Now) -> Option<WaitingPush> {
         let live = self.live.get(&id)?;
-        let explained = Explained { state: self.state(id)?, reason: self.reason(id, now)? };
+        let explained = Explained {
+            state: self.state(id)?,
+            reason: self.reason(id, now)?,
+        };
         let device = self.devices.get(&live.device)?.config.name.clone();
-        Some(WaitingPush { id, device, at: live.at, expires: live.expires, explained })
+        Some(WaitingPush {
+            id,
+            device,
+            at: live.at,
+            expires: live.expires,
+            explained,
+        })
     }
 
     fn state(&self, id: PushId) -> Option<State> {
