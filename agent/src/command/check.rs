@@ -1,25 +1,17 @@
 //! `wardpost check`: every mistake of the configuration, with its place and what to do.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{self, Paths, Problem};
+use super::files::FileArgs;
+use crate::config::{self, Problem};
 
 /// Flags of `wardpost check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// The agent's own file.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/wardpost/wardpost.toml"
-    )]
-    pub config: PathBuf,
-    /// The folder of the device files; devices.d beside the configuration if not given.
-    #[arg(long, value_name = "DIR")]
-    pub devices: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: FileArgs,
     /// Print the problems as a JSON array; the flag is that of every command.
     #[arg(skip)]
     pub json: bool,
@@ -44,7 +36,7 @@ impl Finding {
 
 /// Checks the configuration and writes what is wrong with it to `out`.
 pub fn run(args: &CheckArgs, out: &mut impl Write) -> io::Result<Finding> {
-    let paths = Paths::new(args.config.clone(), args.devices.clone());
+    let paths = args.files.paths();
     let (problems, devices) = config::check(&paths);
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &problems)?;
@@ -99,8 +91,10 @@ mod tests {
         let mut out = Vec::new();
         let finding = run(
             &CheckArgs {
-                config: file,
-                devices: None,
+                files: FileArgs {
+                    config: file,
+                    devices: None,
+                },
                 json,
             },
             &mut out,
@@ -164,8 +158,10 @@ mod tests {
     fn a_file_that_is_not_there_is_a_mistake_too() {
         let mut out = Vec::new();
         let args = CheckArgs {
-            config: "/nowhere/wardpost.toml".into(),
-            devices: None,
+            files: FileArgs {
+                config: "/nowhere/wardpost.toml".into(),
+                devices: None,
+            },
             json: false,
         };
         assert_eq!(run(&args, &mut out).unwrap(), Finding::Errors);

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod files;
 pub mod run;
 mod show;
 

@@ -5,22 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::files::FileArgs;
 use crate::agent::{Agent, Places};
-use crate::config::Paths;
 
 /// Flags of `wardpost run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// The agent's own file.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/wardpost/wardpost.toml"
-    )]
-    pub config: PathBuf,
-    /// The folder of the device files; devices.d beside the configuration if not given.
-    #[arg(long, value_name = "DIR")]
-    pub devices: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: FileArgs,
     /// Where the database is; `$STATE_DIRECTORY` or `/var/lib/wardpost` if not given.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -28,7 +20,7 @@ pub struct RunArgs {
 
 pub fn run(args: &RunArgs, control: PathBuf) -> Result<()> {
     let places = Places {
-        config: Paths::new(args.config.clone(), args.devices.clone()),
+        config: args.files.paths(),
         state: args.state.clone().unwrap_or_else(state_directory),
         control,
     };
