@@ -1,0 +1,61 @@
+//! The project's commands: `cargo xtask COMMAND`.
+//!
+//! Needs nothing but a Rust toolchain, because it installs what everything else needs.
+//! It refuses to be clever: each command is a list of programs to run, said aloud as they run.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "talking to the terminal is what this program is for"
+)]
+
+mod bench;
+mod demo;
+mod kill;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match command(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(words: &[&str]) -> Result<()> {
+    match words {
+        ["setup"] => setup::everything(),
+        ["test"] => test::all(),
+        ["tidy"] => tidy::command(),
+        ["kill", rest @ ..] => kill::command(rest),
+        ["bench", rest @ ..] => bench::command(rest),
+        ["demo", rest @ ..] => demo::command(rest),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("no such command: {}\n\n{USAGE}", words.join(" ")),
+    }
+}
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [--once] [--bless]       a cloud, an agent and two devices in this terminal; --once ends by itself and
+                                compares what was said with docs/demo-transcript.txt, --bless rewrites that file
+  test                          everything that must hold before a change lands
+  kill [--cycles N] [--seed S] [--mutant NAME] [--release]
+                                kills the agent at random instants and counts what was lost (nothing)
+  bench push [--quick]          pushes per second, latency, memory
+  tidy                          import rules and text rules
+  setup                         installs what test and demo need (Debian, as root)";
