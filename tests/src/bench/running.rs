@@ -1,0 +1,214 @@
+//! The life of a bench: starting, stopping and killing its parts.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a bench that cannot go on fails its test"
+)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus};
+
+use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+use tokio::runtime::Runtime;
+
+use super::http::Http;
+use super::process::{Process, binary};
+use super::setup::url;
+use super::wait::wait_until;
+use super::{SECRET, Setup, Which, agent_keys};
+use crate::cloud::{AGENT, CLIENT, Cloud};
+use crate::sim::{Device, Journal};
+
+/// A running arrangement.
+#[derive(Debug)]
+pub struct Bench {
+    // In the order in which they end: nothing may outlive the runtime and the folder.
+    pub(super) agent: Option<Process>,
+    pub(super) cloud: Option<CloudSide>,
+    pub(super) devices: BTreeMap<String, Device>,
+    pub(super) http: Option<Http>,
+    pub(super) journal: Journal,
+    /// Bound and never listening: the cloud's port stays ours while the cloud is away.
+    pub(super) port: TcpSocket,
+    pub(super) setup: Setup,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) runtime: Runtime,
+}
+
+#[derive(Debug)]
+pub(super) enum CloudSide {
+    Stub(Process),
+    Fake(Cloud),
+}
+
+/// Starting, stopping, killing.
+impl Bench {
+    pub fn start_cloud(&mut self) {
+        let at = self.cloud_address();
+        self.cloud = Some(match self.setup.cloud {
+            Which::Fake => CloudSide::Fake(
+                self.wait_on(Cloud::start_at(at))
+                    .expect("the fake cloud starts"),
+            ),
+            Which::Forgetful | Which::Keeping => CloudSide::Stub(self.start_stub(at)),
+        });
+    }
+
+    pub fn stop_cloud(&mut self) {
+        match self.cloud.take() {
+            Some(CloudSide::Stub(stub)) => drop(stub.stop()),
+            Some(CloudSide::Fake(_)) | None => {}
+        }
+    }
+
+    /// Starts the agent and waits until it is connected.
+    pub fn start_agent(&mut self) {
+        let before = self.sessions();
+        self.start_agent_alone();
+        self.wait_connected(before);
+    }
+
+    /// Starts the agent and returns at once.
+    pub fn start_agent_alone(&mut self) {
+        let process = Process::start(&mut self.agent_command(), &self.path("agent.log"));
+        self.agent = Some(process.expect("the agent starts"));
+    }
+
+    /// The command that starts the agent, for a test that starts a second one.
+    pub fn agent_command(&self) -> Command {
+        let mut command = self.plain_command();
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.path("wardpost.toml"));
+        command
+            .arg("--devices")
+            .arg(self.path("devices.d"))
+            .arg("--state")
+            .arg(self.path("state"));
+        command.arg("--control").arg(self.path("control.sock"));
+        command
+    }
+
+    /// SIGKILL. Returns when the process is gone and the cloud has noticed.
+    pub fn kill_agent(&mut self) {
+        let agent = self.agent.take().expect("an agent runs");
+        agent.kill().expect("a process that runs can be killed");
+        self.wait_disconnected();
+    }
+
+    /// SIGTERM. Returns when the process is gone and the cloud has noticed.
+    pub fn stop_agent(&mut self) -> ExitStatus {
+        let agent = self.agent.take().expect("an agent runs");
+        let status = agent.stop().expect("a process that runs can be stopped");
+        self.wait_disconnected();
+        status
+    }
+
+    pub fn agent(&mut self) -> &mut Process {
+        self.agent.as_mut().expect("an agent runs")
+    }
+
+    /// Waits until the agent's websocket is open, after `before` sessions with a fake cloud.
+    fn wait_connected(&mut self, before: usize) {
+        wait_until("the agent to connect", || {
+            let ended = self.agent.as_mut().and_then(Process::ended);
+            assert!(ended.is_none(), "the agent ended: {ended:?}");
+            match &self.cloud {
+                Some(CloudSide::Fake(cloud)) => cloud.sessions() > before,
+                Some(CloudSide::Stub(_)) => self.agent_status() == "connected",
+                None => true,
+            }
+        });
+    }
+
+    fn wait_disconnected(&self) {
+        if let Some(CloudSide::Stub(_)) = &self.cloud {
+            wait_until("the cloud to notice that the agent is gone", || {
+                self.agent_status() != "connected"
+            });
+        }
+    }
+
+    fn start_stub(&mut self, at: SocketAddr) -> Process {
+        std::fs::write(self.path("seed.json"), self.seed().to_string()).expect("a seed is written");
+        let mut command = Command::new(binary("wardpost-cloud").expect("the stub is built"));
+        command.arg("--listen").arg(at.to_string());
+        command
+            .arg("--db")
+            .arg(self.stub_database())
+            .arg("--seed")
+            .arg(self.path("seed.json"));
+        command.env("WARDPOST_LOG", "warn");
+        if self.setup.cloud == Which::Keeping {
+            command.arg("--keep-pushes");
+        }
+        let log = self.path("cloud.log");
+        let _ = std::fs::remove_file(&log);
+        let mut stub = Process::start(&mut command, &log).expect("the stub starts");
+        wait_until("the stub to listen", || {
+            assert!(
+                stub.ended().is_none(),
+                "the stub ended: {}",
+                stub.last_words()
+            );
+            stub.said().contains("listening on http://")
+        });
+        if self.http.is_none() {
+            let http = self.wait_on(Http::log_in(at, CLIENT, SECRET));
+            self.http = Some(http.expect("the stub lets its own client in"));
+        }
+        stub
+    }
+
+    pub(super) fn start_devices(&mut self) {
+        for setup in &self.setup.devices {
+            let device = Device::start(&setup.name, &self.journal, setup.script.clone());
+            let device = self.runtime.block_on(device).expect("a device starts");
+            self.devices.insert(setup.name.clone(), device);
+        }
+    }
+
+    pub(super) fn write_files(&self) {
+        let devices = self.path("devices.d");
+        for folder in [&devices, &self.path("state")] {
+            std::fs::create_dir_all(folder).expect("a folder is made");
+        }
+        for setup in &self.setup.devices {
+            setup
+                .write(&devices, self.device(&setup.name).address())
+                .expect("a device file is written");
+        }
+        let mut keys = self.setup.agent.clone();
+        agent_keys(
+            &mut keys,
+            &self.path("client-secret"),
+            &format!("http://{}/", self.cloud_address()),
+        );
+        std::fs::write(self.path("client-secret"), SECRET).expect("a secret is written");
+        std::fs::write(self.path("wardpost.toml"), keys.toml())
+            .expect("a configuration is written");
+    }
+}
+
+impl Bench {
+    fn seed(&self) -> Value {
+        let device = |name: &str, url: String| {
+            json!({
+                "resourceType": "Device", "id": format!("device-{name}"), "url": url,
+                "deviceName": [{ "name": name, "type": "user-friendly-name" }],
+            })
+        };
+        let devices = self
+            .devices
+            .values()
+            .map(|found| device(found.name(), url(found.address())));
+        let agent =
+            json!({ "resourceType": "Agent", "id": AGENT, "name": "Ward 3", "status": "active" });
+        let itself = device("self", "device://self".into());
+        let resources: Vec<Value> = [agent, itself].into_iter().chain(devices).collect();
+        json!({ "clients": [{ "id": CLIENT, "secret": SECRET, "name": "Ward 3 agent" }], "resources": resources })
+    }
+}

@@ -1,0 +1,25 @@
+//! Waiting for a condition instead of for a time.
+
+use std::time::{Duration, Instant};
+
+/// Waits until the condition holds, and fails with its name if that takes far too long.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}
+
+/// Waits until there is something, and returns it.
+#[expect(clippy::missing_panics_doc, reason = "the test that waits ends here")]
+pub fn wait_for<T>(what: &str, mut thing: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(thing) = thing() {
+            return thing;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Far longer than anything takes on a machine that builds meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(3);

@@ -1,0 +1,45 @@
+//! Kills the agent at random and judges what came of it; `cargo xtask kill` calls this.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use scenarios::kill::{Mutant, Options, run};
+
+/// Pushes orders while the agent is killed again and again, and checks that nothing was lost, doubled or reordered.
+#[derive(Parser)]
+#[command(name = "wardpost-kill")]
+struct Flags {
+    #[arg(long, default_value_t = 25)]
+    cycles: u32,
+    /// Decides everything that is random; printed at the end. Default: a new one.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A planted fault that has to be caught; the agent must be built with the feature `mutants`.
+    #[arg(long, value_enum)]
+    mutant: Option<Mutant>,
+    /// The agent's binary. Default: beside this program.
+    #[arg(long)]
+    agent: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let flags = Flags::parse();
+    let seed = flags
+        .seed
+        .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let options = Options {
+        cycles: flags.cycles,
+        seed,
+        mutant: flags.mutant,
+        agent: flags.agent,
+    };
+    let report = run(&options)?;
+    write!(std::io::stdout().lock(), "{report}")?;
+    Ok(if report.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,15 @@
+//! Whole-system stories of Wardpost, and what they need.
+//!
+//! [`sim`] has the devices, [`mod@bench`] wires agent, cloud stub and devices in one line for the stories in `scenarios/`,
+//! [`cloud`] is a fake cloud for what a well-behaved one never does, [`kill`] kills the agent at random and
+//! [`oracle`] judges what came of it, [`load`] measures.
+//!
+//! This crate knows the agent only by its sockets, files and commands: it uses neither `device-drivers` nor
+//! `agent-core`, since a judge who shares the code shares the mistake.
+
+pub mod bench;
+pub mod cloud;
+pub mod kill;
+pub mod load;
+pub mod oracle;
+pub mod sim;
