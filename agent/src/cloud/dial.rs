@@ -1,7 +1,7 @@
 //! Opens every connection that leaves the box for the cloud: name, TCP, TLS.
 //!
-//! The one place that knows how the way out looks. [`Dialler::reach`] comes to a byte stream to a host,
-//! which is where a proxy belongs; [`trust::client_config`] says whom we trust and who we are,
+//! The one place that knows how the way out looks. `Dialler::reach` comes to a byte stream to a host,
+//! which is where a proxy belongs; `trust::client_config` says whom we trust and who we are,
 //! which is where a client certificate belongs.
 
 mod trust;

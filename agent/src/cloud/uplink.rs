@@ -1,6 +1,6 @@
 //! The unit that keeps the session with the cloud.
 //!
-//! One task, one `select!`: [`Wake`] lists all that can wake it. What follows from each is decided by
+//! One task, one `select!`: `Wake` lists all that can wake it. What follows from each is decided by
 //! the pure machine `agent_core::uplink`; this file feeds it and does what it asks. Answers have their own
 //! order (`answers.rs`), the Agent resource its own reading (`record.rs`); `envelopes.rs` is what comes and goes.
 //!

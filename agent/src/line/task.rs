@@ -65,6 +65,18 @@ impl LineTask {
                 }
             }
         }
+        self.leave().await
+    }
+
+    /// The line ends. What was handed to it meanwhile goes back untouched, so that nothing of it is uncertain later.
+    async fn leave(&mut self) -> Result<(), StoreError> {
+        self.store
+            .line_away(self.config.no, STOPPING.into())
+            .await?;
+        self.store.barrier().await?;
+        while let Ok(attempt) = self.inbox.attempts.try_recv() {
+            self.give_back(attempt, STOPPING).await?;
+        }
         Ok(())
     }
 
@@ -184,3 +196,5 @@ impl LineTask {
             .await
     }
 }
+
+const STOPPING: &str = "the agent stops";

@@ -142,6 +142,8 @@ enum Request {
     Report(oneshot::Sender<QueueReport>),
     List(Option<DeviceNo>, usize, oneshot::Sender<Vec<WaitingPush>>),
     Explain(PushId, oneshot::Sender<Option<WaitingPush>>),
+    /// Answered when everything before it is durable and handed out.
+    Barrier(oneshot::Sender<()>),
     Tick,
     FlushTaken,
     Stop(oneshot::Sender<()>),
@@ -269,6 +271,11 @@ impl Store {
 
     pub async fn switch(&self, agent: AgentSwitch) -> Result<(), StoreError> {
         self.send(Request::Switch(agent)).await
+    }
+
+    /// Waits until everything that was sent before is durable, and what it decided is handed out.
+    pub async fn barrier(&self) -> Result<(), StoreError> {
+        self.ask(Request::Barrier).await
     }
 
     pub async fn tick(&self) -> Result<(), StoreError> {

@@ -229,6 +229,7 @@ impl<L: Lines> Writer<L> {
             Request::Number(name, reply) => {
                 batch.reply(reply, self.number(&name));
             }
+            Request::Barrier(reply) => batch.reply(reply, ()),
             Request::Report(reply) => batch.reply(reply, self.queue.report()),
             Request::List(device, limit, reply) => {
                 batch.reply(reply, self.queue.list(device, limit, turn.now));

@@ -1,3 +1,5 @@
+//! Scripted misbehaviour: each fault does what its name says, and only while it is set.
+
 use std::time::Duration;
 
 use serde_json::json;

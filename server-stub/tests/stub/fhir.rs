@@ -1,3 +1,5 @@
+//! Resources: create, read, update, patch, delete and search, and every refusal as an OperationOutcome.
+
 use hyper::Method;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! With `--keep-pushes`: kept, sent again on every connect, answered once.
+
 use serde_json::json;
 use wardpost_cloud::{Database, Options};
 

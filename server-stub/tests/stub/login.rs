@@ -1,3 +1,5 @@
+//! Tokens: who gets one, and what is said to who does not.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hyper::Method;

@@ -1,3 +1,5 @@
+//! The operations on Agent besides `$push`, at instance and type level.
+
 use serde_json::{Value, json};
 
 use crate::client::{Peer, World};

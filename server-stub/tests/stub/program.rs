@@ -1,5 +1,8 @@
+//! The binary: its flags, its ready line, its end.
+
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -50,15 +53,11 @@ async fn the_program_says_where_it_listens_and_stops_on_a_signal() {
     );
     assert_eq!(agent.next().await["type"], "agent:heartbeat:request");
 
-    let id = child.id().unwrap().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .await
-            .unwrap()
-            .success()
-    );
+    let id = child
+        .id()
+        .and_then(|id| Pid::from_raw(id.cast_signed()))
+        .unwrap();
+    kill_process(id, Signal::TERM).unwrap();
     assert_eq!(agent.close_code().await, Some(1001));
     assert!(
         timeout(PATIENCE, child.wait())

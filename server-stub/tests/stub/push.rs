@@ -1,3 +1,5 @@
+//! `$push`: waiting and not, every refusal, asynchronously, by identifier.
+
 use hyper::Method;
 use serde_json::{Value, json};
 

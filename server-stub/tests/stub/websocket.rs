@@ -1,3 +1,5 @@
+//! The websocket: handshake, heartbeats, refusals, limits, who may answer what.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -213,7 +213,7 @@ impl Queue {
         self.tell_wanted(no, turn);
     }
 
-    /// Does what time has brought: answers that are due, expiries, retries. At most [`TICK_LIMIT`] of each.
+    /// Does what time has brought: answers that are due, expiries, retries. At most `TICK_LIMIT` of each.
     pub fn tick(&mut self, turn: &mut Turn) {
         // Expiry first: whoever waits for a push that has just expired is told so, not that it goes on.
         self.expire_old(turn);
