@@ -1,4 +1,4 @@
-//! Resources: create, read, update, patch, delete and search, and every refusal as an OperationOutcome.
+//! Resources: create, read, update, patch, delete and search, and every refusal as an `OperationOutcome`.
 
 use hyper::Method;
 use serde_json::{Value, json};

@@ -56,7 +56,23 @@ impl Mutant {
 }
 
 /// Runs all cycles, or fewer if a promise is broken, and says what was found.
+///
+/// A long run is several episodes, each with an empty database, the next seed and a judgement of its own: judging looks
+/// at everything again after every kill, and would take longer and longer.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report::new(options);
+    let mut left = options.cycles;
+    let mut seed = options.seed;
+    while left > 0 && report.is_clean() {
+        let cycles = left.min(EPISODE);
+        report.add(seed, episode(options, seed, cycles)?);
+        left -= cycles;
+        seed = seed.wrapping_add(1);
+    }
+    Ok(report)
+}
+
+fn episode(options: &Options, seed: u64, cycles: u32) -> anyhow::Result<Episode> {
     let mut setup = devices::setup()
         .keeping()
         .recording()
@@ -64,8 +80,8 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     if let Some(mutant) = options.mutant {
         setup = setup.environment("WARDPOST_MUTANT", mutant.name());
     }
-    let mut run = Run::new(setup.start_without_agent(), options);
-    let breaks = run.cycles(options.cycles)?;
+    let mut run = Run::new(setup.start_without_agent(), seed);
+    let breaks = run.cycles(cycles)?;
     let verdict = if breaks.is_empty() {
         run.drain()?
     } else {
@@ -74,11 +90,22 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             ..Verdict::default()
         }
     };
-    let report = Report::new(options, &run.story, &run.counts, verdict);
-    if !report.is_success() {
+    if !verdict.breaks.is_empty() && options.mutant.is_none() {
         eprintln!("kept for a look: {}", run.bench.keep_folder().display());
     }
-    Ok(report)
+    run.counts.accepted = run.story.end.pushes.len();
+    run.counts.received = run.story.received.len();
+    Ok(Episode {
+        counts: run.counts.clone(),
+        verdict,
+    })
+}
+
+/// What came of one episode.
+#[derive(Clone, Debug)]
+struct Episode {
+    counts: Counts,
+    verdict: Verdict,
 }
 
 /// What happened beside what the judge counts.
@@ -87,9 +114,9 @@ struct Counts {
     kills: u32,
     /// Kills that found attempts open.
     open_kills: u32,
-    /// Kills that found attempts `completing`.
-    completing_kills: u32,
     pushes: u32,
+    accepted: usize,
+    received: usize,
     took: Duration,
     drain: Duration,
 }
@@ -114,9 +141,9 @@ enum Away {
 }
 
 impl Run {
-    fn new(bench: Bench, options: &Options) -> Self {
+    fn new(bench: Bench, seed: u64) -> Self {
         let (flow, told) = watch::channel(Flow::Pause);
-        let traffic = Traffic::new(options.seed);
+        let traffic = Traffic::new(seed);
         let pusher = bench
             .runtime()
             .spawn(traffic::run(bench.http().clone(), traffic, told));
@@ -129,7 +156,7 @@ impl Run {
             ..Story::default()
         };
         // The killer's decisions do not depend on how many pushes there were.
-        let random = StdRng::seed_from_u64(!options.seed);
+        let random = StdRng::seed_from_u64(!seed);
         Self {
             bench,
             random,
@@ -218,7 +245,6 @@ impl Run {
             .map(|kill| kill.open.as_slice())
             .unwrap_or_default();
         self.counts.open_kills += u32::from(!open.is_empty());
-        self.counts.completing_kills += u32::from(open.iter().any(|attempt| attempt.completing));
         Ok(at_kill(&self.story, &answers))
     }
 
@@ -305,6 +331,8 @@ impl Drop for Run {
     }
 }
 
+/// The most cycles on one database.
+const EPISODE: u32 = 100;
 const LIFE_MS: u64 = 400;
 const BEHIND: usize = 600;
 const POLL: Duration = Duration::from_millis(50);

@@ -1,36 +1,51 @@
 //! What a kill run found, for a person and for the exit code.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Counts, Mutant, Options};
-use crate::oracle::{Break, Promise, Story, Verdict};
+use super::{Counts, Episode, Mutant, Options};
+use crate::oracle::{Break, Promise, Verdict};
 
 /// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Of the last episode.
     seed: u64,
+    first_seed: u64,
     cycles: u32,
     mutant: Option<Mutant>,
     counts: Counts,
-    accepted: usize,
-    received: usize,
-    completing: usize,
+    /// All episodes together.
     verdict: Verdict,
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, story: &Story, counts: &Counts, verdict: Verdict) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         Self {
             seed: options.seed,
+            first_seed: options.seed,
             cycles: options.cycles,
             mutant: options.mutant,
-            counts: counts.clone(),
-            accepted: story.end.pushes.len(),
-            received: story.received.len(),
-            completing: story.completing().len(),
-            verdict,
+            counts: Counts::default(),
+            verdict: Verdict::default(),
         }
+    }
+
+    pub(super) fn add(&mut self, seed: u64, episode: Episode) {
+        let Episode { counts, verdict } = episode;
+        self.seed = seed;
+        self.counts.kills += counts.kills;
+        self.counts.open_kills += counts.open_kills;
+        self.counts.pushes += counts.pushes;
+        self.counts.accepted += counts.accepted;
+        self.counts.received += counts.received;
+        self.counts.took += counts.took;
+        self.counts.drain += counts.drain;
+        self.verdict.breaks.extend(verdict.breaks);
+        self.verdict.uncertain += verdict.uncertain;
+        self.verdict.held += verdict.held;
+        self.verdict.parked += verdict.parked;
+        self.verdict.joined += verdict.joined;
+        self.verdict.allowed_duplicates += verdict.allowed_duplicates;
     }
 
     /// Whether every promise was kept.
@@ -48,29 +63,32 @@ impl Report {
     }
 
     fn count(&self, promise: Promise) -> usize {
-        self.verdict
-            .breaks
+        self.breaks()
             .iter()
             .filter(|one| one.promise() == promise)
             .count()
     }
 
     fn conclusion(&self) -> String {
+        let seed = self.seed;
         match (self.mutant, self.is_clean()) {
             (None, true) => "every promise was kept".into(),
-            (None, false) => format!(
-                "promises were broken; --seed {} makes the same decisions again",
-                self.seed
-            ),
-            (Some(mutant), false) => format!(
-                "the mutant {} was caught after {} kills",
-                mutant.name(),
-                self.counts.kills
-            ),
-            (Some(mutant), true) => format!(
-                "the mutant {} was not caught (is the agent built with it?)",
-                mutant.name()
-            ),
+            (None, false) => {
+                format!("promises were broken; --seed {seed} makes the same decisions again")
+            }
+            (Some(mutant), false) => {
+                format!(
+                    "the mutant {} was caught after {} kills",
+                    mutant.name(),
+                    self.counts.kills
+                )
+            }
+            (Some(mutant), true) => {
+                format!(
+                    "the mutant {} was not caught (is the agent built with it?)",
+                    mutant.name()
+                )
+            }
         }
     }
 }
@@ -78,58 +96,51 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            seed,
+            first_seed,
             cycles,
             counts,
-            accepted,
-            received,
-            completing,
             verdict,
             ..
         } = self;
         let Counts {
             kills,
             open_kills,
-            completing_kills,
             pushes,
+            accepted,
+            received,
             took,
             drain,
         } = counts;
         writeln!(
             f,
-            "seed {seed}: {kills} kills of {cycles} in {took:.1?}, then drained in {drain:.1?}"
+            "seed {first_seed}, {kills} kills of {cycles} in {took:.1?}, drained in {drain:.1?}"
         )?;
+        writeln!(f, "kills that found attempts open: {open_kills}")?;
+        let Verdict {
+            uncertain,
+            held,
+            parked,
+            joined,
+            allowed_duplicates,
+            ..
+        } = verdict;
         writeln!(
             f,
-            "kills with attempts open {open_kills}, with attempts completing {completing_kills}"
-        )?;
-        writeln!(
-            f,
-            "pushes {pushes}, accepted {accepted}, joined {}, received by devices {received}",
-            verdict.joined
+            "pushes {pushes}, accepted {accepted}, joined {joined}, received by devices {received}"
         )?;
         write!(
             f,
-            "held {} of {completing} completing at a kill, ",
-            verdict.held
+            "held {held} of {uncertain} that were completing at a kill on devices that hold, "
         )?;
         writeln!(
             f,
-            "behind them {}, second copies that were allowed {}",
-            verdict.parked, verdict.allowed_duplicates
+            "behind them {parked}; second copies on devices that resend {allowed_duplicates}"
         )?;
-        let broken: BTreeMap<&str, usize> = PROMISES
+        let counts: Vec<String> = PROMISES
             .iter()
-            .map(|(promise, name)| (*name, self.count(*promise)))
+            .map(|(promise, name)| format!("{} {name}", self.count(*promise)))
             .collect();
-        for (_, name) in PROMISES {
-            write!(
-                f,
-                "{name} {}, ",
-                broken.get(name).copied().unwrap_or_default()
-            )?;
-        }
-        writeln!(f)?;
+        writeln!(f, "{}", counts.join(", "))?;
         for one in verdict.breaks.iter().take(SHOWN) {
             writeln!(f, "  {one:?}")?;
         }
@@ -141,7 +152,7 @@ const PROMISES: [(Promise, &str); 8] = [
     (Promise::Lost, "lost"),
     (Promise::Once, "undeclared duplicates"),
     (Promise::Order, "order breaks"),
-    (Promise::Held, "held without cause"),
+    (Promise::Held, "wrongly held or not held"),
     (Promise::Bytes, "foreign bytes"),
     (Promise::Joins, "wrong joins"),
     (Promise::Attempts, "sent without a record"),

@@ -6,7 +6,7 @@
 //! | rule | promise |
 //! | --- | --- |
 //! | accepted | what any copy has as accepted is there in the end, final or held |
-//! | held | what is held was `completing` at a kill, or waits behind such a one with the same order key |
+//! | held | what was `completing` at a kill is held where the device wants that, and nothing else is |
 //! | once | no device has a message twice, but a `resend` device one that was `completing` at a kill |
 //! | true | what is recorded as answered by the device did reach it |
 //! | order | by order key always, by device among what was never parked |
@@ -120,6 +120,10 @@ pub enum Break {
     HeldWithoutCause {
         push: i64,
     },
+    /// Nobody knew whether the device had it, and the agent went on as if it knew.
+    NotHeld {
+        push: i64,
+    },
     Duplicate {
         device: String,
         pushes: Vec<i64>,
@@ -190,7 +194,7 @@ impl Break {
             | Self::Renumbered { .. }
             | Self::Unfinished { .. }
             | Self::FalseYes { .. } => Promise::Lost,
-            Self::HeldWithoutCause { .. } => Promise::Held,
+            Self::HeldWithoutCause { .. } | Self::NotHeld { .. } => Promise::Held,
             Self::Duplicate { .. } => Promise::Once,
             Self::OutOfOrder { .. } => Promise::Order,
             Self::SentWithoutRecord { .. } => Promise::Attempts,
@@ -216,6 +220,8 @@ pub struct CloudAnswer {
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     pub breaks: Vec<Break>,
+    /// Pushes that were `completing` at a kill on devices that hold.
+    pub uncertain: usize,
     /// Pushes held in the end, not counting those behind them.
     pub held: usize,
     /// Pushes that wait behind a held one.

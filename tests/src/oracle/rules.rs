@@ -34,9 +34,15 @@ pub fn at_end(story: &Story, answers: &[CloudAnswer]) -> Verdict {
         .values()
         .filter(|push| push.joins.is_some())
         .count();
+    let uncertain = judge
+        .completing
+        .iter()
+        .filter(|push| judge.has_to_hold(**push))
+        .count();
     Verdict {
         breaks,
         held,
+        uncertain,
         parked: judge.parked.len(),
         joined,
         allowed_duplicates,
@@ -228,12 +234,29 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Held is what was uncertain, all of it and nothing else.
     fn held(&self, breaks: &mut Vec<Break>) {
-        let held = self
-            .roots()
-            .filter(|push| self.states.get(&push.id) == Some(&State::Held));
-        let without = held.filter(|push| !self.completing.contains(&push.id));
-        breaks.extend(without.map(|push| Break::HeldWithoutCause { push: push.id }));
+        for push in self.roots() {
+            let held = self.states.get(&push.id) == Some(&State::Held);
+            let uncertain = self.completing.contains(&push.id);
+            let push = push.id;
+            if held && !uncertain {
+                breaks.push(Break::HeldWithoutCause { push });
+            }
+            if !held && uncertain && self.has_to_hold(push) {
+                breaks.push(Break::NotHeld { push });
+            }
+        }
+    }
+
+    fn has_to_hold(&self, push: i64) -> bool {
+        let device = self
+            .story
+            .end
+            .pushes
+            .get(&push)
+            .map(|row| self.story.end.device_of(row));
+        device.and_then(|device| self.story.policies.get(device)) == Some(&OnUncertain::Hold)
     }
 
     /// Also counts the copies beyond the first that were allowed.

@@ -192,6 +192,16 @@ fn a_push_held_though_nothing_was_uncertain_is_seen() {
 }
 
 #[test]
+fn a_push_that_was_sent_on_a_guess_is_seen_even_if_the_guess_was_right() {
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a")
+        .killed_completing(1)
+        .received("chem", "a")
+        .delivered(1);
+    run.breaks(&[Break::NotHeld { push: 1 }]);
+}
+
+#[test]
 fn a_second_copy_is_a_duplicate_where_the_policy_is_hold() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a")
@@ -204,7 +214,7 @@ fn a_second_copy_is_a_duplicate_where_the_policy_is_hold() {
         received: 2,
         allowed: 1,
     };
-    run.breaks(&[duplicate]);
+    run.breaks(&[duplicate, Break::NotHeld { push: 1 }]);
 }
 
 #[test]
