@@ -172,7 +172,7 @@ impl<L: Lines> Writer<L> {
             Err(source) => self.recover(source, batch)?,
         }
         self.wake.send_if_modified(|at| {
-            let next = self.queue.next_tick(clock::now());
+            let next = self.queue.next_tick(now);
             std::mem::replace(at, next) != next
         });
         Ok(())

@@ -178,6 +178,7 @@ impl Queue {
         device.waiting.remove(&id);
         device.block(id, &live.keys);
         live.phase = Phase::Operator(why.clone());
+        device.kept_back += 1;
         let no = live.device;
         let mut row = self.event(id, no, Kind::Held, turn.now);
         row.state = Some(State::Held);

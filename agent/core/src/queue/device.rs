@@ -27,6 +27,8 @@ pub(crate) struct Device {
     pub(crate) live: usize,
     /// Uncertain pushes; with `hold_scope = "device"` they stop the line.
     pub(crate) uncertain: usize,
+    /// Pushes that a person keeps back.
+    pub(crate) kept_back: usize,
     /// The head may not be tried before this.
     pub(crate) retry: Option<Retry>,
     /// What was last told to the line.
@@ -104,6 +106,7 @@ impl Device {
             blocked: HashMap::new(),
             live: 0,
             uncertain: 0,
+            kept_back: 0,
             retry: None,
             wanted: false,
         }

@@ -249,6 +249,7 @@ impl Queue {
             }
             Fold::Operator(why) => {
                 live.phase = Phase::Operator(why);
+                device.kept_back += 1;
                 device.block(id, &live.keys);
             }
             Fold::Final(_) => {}

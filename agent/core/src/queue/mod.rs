@@ -235,6 +235,8 @@ impl Queue {
     }
 
     /// When to call [`Queue::tick`] next if nothing happens first.
+    ///
+    /// `now` is when the last decision was made, not a moment later: what became due since then has not been seen yet.
     pub fn next_tick(&self, now: Now) -> Option<Mono> {
         let answers = match self.session {
             Session::Live => self.answer_due.first().map(|(at, _)| *at),

@@ -16,6 +16,7 @@ pub struct DeviceReport {
     pub name: String,
     pub line: Line,
     pub condition: Option<Reason>,
+    /// Queued: in line, parked, or joined to another.
     pub waiting: usize,
     pub held: usize,
     pub sending: Option<PushId>,
@@ -43,14 +44,15 @@ impl Queue {
             .devices
             .iter()
             .map(|(no, device)| {
-                let uncounted = device.waiting.len() + usize::from(device.sending.is_some());
+                let held = device.uncertain + device.kept_back;
+                let sending = usize::from(device.sending.is_some());
                 DeviceReport {
                     no: *no,
                     name: device.config.name.clone(),
                     line: device.line.clone(),
                     condition: device.condition(),
-                    waiting: device.waiting.len(),
-                    held: device.live.saturating_sub(uncounted),
+                    waiting: device.live.saturating_sub(held + sending),
+                    held,
                     sending: device.sending,
                 }
             })

@@ -261,7 +261,8 @@ impl Queue {
             Phase::Uncertain(_) => {
                 device.uncertain = device.uncertain.saturating_sub(1);
             }
-            Phase::Operator(_) | Phase::Parked => {}
+            Phase::Operator(_) => device.kept_back = device.kept_back.saturating_sub(1),
+            Phase::Parked => {}
             Phase::Waiting | Phase::Sending(_) | Phase::Follows(_) => return,
         }
         live.phase = Phase::Waiting;
