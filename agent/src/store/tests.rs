@@ -419,3 +419,31 @@ async fn an_uncertain_push_with_a_parked_one_behind_it_comes_back_the_same_way()
         "behind held push 1 of the same order"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_falls_due_while_nobody_ticks_is_seen_by_whatever_comes_next() {
+    let mut device = device();
+    device.policy.on_uncertain = OnUncertain::Resend;
+    let bench = Bench::start();
+    bench.store.configure(vec![(CHEM, device)]).await.unwrap();
+    bench.store.line_ready(CHEM).await.unwrap();
+    bench.push("c1", "MSH|1").await;
+    let attempt = bench.attempt();
+    let push = attempt.push;
+    let gone = Connection::Gone("closed".into());
+    bench.store.settle(attempt, unknown(), gone).await.unwrap();
+    bench.store.line_ready(CHEM).await.unwrap();
+    let again = async {
+        loop {
+            bench.store.report().await.unwrap();
+            if let Ok(attempt) = bench.attempts.try_recv() {
+                return attempt;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let again = tokio::time::timeout(Duration::from_secs(10), again)
+        .await
+        .expect("a retry");
+    assert_eq!(again.push, push);
+}

@@ -159,7 +159,9 @@ impl<L: Lines> Writer<L> {
             .taken(Seq(self.shared.taken.load(Ordering::Relaxed)));
         let mut batch = Batch::default();
         let mut done = Ok(());
-        for request in requests {
+        // What the posted wake was for is done here and now: the next wake is posted as if it had been.
+        let due = self.wake.borrow().is_some_and(|at| at <= now.mono);
+        for request in due.then_some(Request::Tick).into_iter().chain(requests) {
             match done {
                 Ok(()) => done = self.decide(request, now, &mut batch),
                 // The transaction is lost already: what is left is tried again with the rest.

@@ -140,6 +140,11 @@ enum Away {
     Off { cycles: u32 },
 }
 
+enum Pace {
+    CaughtUp,
+    Stuck(Vec<Break>),
+}
+
 impl Run {
     fn new(bench: Bench, seed: u64) -> Self {
         let (flow, told) = watch::channel(Flow::Pause);
@@ -174,9 +179,7 @@ impl Run {
         let began = Instant::now();
         let mut breaks = Vec::new();
         for cycle in 0..cycles {
-            self.live_and_die()
-                .with_context(|| format!("cycle {cycle}"))?;
-            breaks = self.judge()?;
+            breaks = self.cycle().with_context(|| format!("cycle {cycle}"))?;
             if !breaks.is_empty() {
                 break;
             }
@@ -187,21 +190,27 @@ impl Run {
         Ok(breaks)
     }
 
-    /// One life of the agent. Pushes flow until it is dead, and pause while it is judged.
-    fn live_and_die(&mut self) -> anyhow::Result<()> {
-        let (connect_first, wait) = (
-            self.random.random_ratio(1, 2),
-            self.random.random_range(0..LIFE_MS),
-        );
-        if self.is_behind() {
-            self.catch_up()?;
+    /// One life of the agent, and what the judge says of it.
+    fn cycle(&mut self) -> anyhow::Result<Vec<Break>> {
+        let connect_first = self.random.random_ratio(1, 2);
+        let wait = Duration::from_millis(self.random.random_range(0..LIFE_MS));
+        if unfinished(&self.story.end).len() > BEHIND {
+            if let Pace::Stuck(breaks) = self.catch_up()? {
+                return Ok(breaks);
+            }
         } else if connect_first {
             self.bench.start_agent();
         } else {
             self.bench.start_agent_alone();
         }
+        self.push_and_kill(wait)?;
+        self.judge()
+    }
+
+    /// Pushes flow until the agent is dead, and pause while it is judged.
+    fn push_and_kill(&mut self, wait: Duration) -> anyhow::Result<()> {
         self.flow.send_replace(Flow::Push);
-        std::thread::sleep(Duration::from_millis(wait));
+        std::thread::sleep(wait);
         if let Some(status) = self.bench.agent().ended() {
             bail!(
                 "the agent ended by itself with {status}; its log ends:\n{}",
@@ -215,25 +224,26 @@ impl Run {
         Ok(())
     }
 
-    /// Whether more waits than short lives can deliver: a busy machine is no fault of the agent.
-    fn is_behind(&self) -> bool {
-        unfinished(&self.story.end).len() > BEHIND
-    }
-
-    /// Starts the agent and lets it live until most of the queue is delivered.
-    fn catch_up(&mut self) -> anyhow::Result<()> {
+    /// Starts the agent and lets it live until most of the queue is delivered: that short lives on a busy machine
+    /// deliver less than is pushed is no fault of the agent. That it delivers nothing when it is left alone is.
+    fn catch_up(&mut self) -> anyhow::Result<Pace> {
         self.bench.switch_on(AWAY);
         self.away = Away::On;
         self.bench.start_agent();
         let began = Instant::now();
-        while began.elapsed() < DRAIN_WITHIN {
-            let snapshot = Snapshot::read(&self.bench.database())?;
-            if unfinished(&snapshot).len() < BEHIND / 4 {
-                break;
+        loop {
+            let left = unfinished(&Snapshot::read(&self.bench.database())?);
+            if left.len() < BEHIND / 4 {
+                return Ok(Pace::CaughtUp);
+            }
+            if began.elapsed() > DRAIN_WITHIN {
+                let breaks = left
+                    .into_iter()
+                    .map(|(push, state)| Break::Unfinished { push, state });
+                return Ok(Pace::Stuck(breaks.collect()));
             }
             std::thread::sleep(POLL);
         }
-        Ok(())
     }
 
     fn judge(&mut self) -> anyhow::Result<Vec<Break>> {
