@@ -28,6 +28,7 @@ pub fn prepare(
     Ok(CheckedMessage {
         message,
         order_keys,
+        charset: *charset,
         bytes: Phi(bytes),
     })
 }
@@ -44,6 +45,8 @@ pub struct Limits {
 pub struct CheckedMessage {
     message: Message,
     order_keys: Vec<String>,
+    /// What `bytes` are in.
+    charset: Charset,
     bytes: Phi<Vec<u8>>,
 }
 
@@ -51,6 +54,8 @@ pub struct CheckedMessage {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
     pub(super) control_id: String,
+    /// What `bytes` are in, and so the device's answer: a push may bring its own.
+    pub(super) charset: Charset,
     pub(super) bytes: Phi<Vec<u8>>,
     pub(super) return_ack: Option<ReturnAck>,
 }
@@ -100,6 +105,7 @@ impl CheckedMessage {
     pub fn into_order(self, return_ack: Option<ReturnAck>) -> Order {
         Order {
             control_id: self.message.control_id().to_owned(),
+            charset: self.charset,
             bytes: self.bytes,
             return_ack,
         }

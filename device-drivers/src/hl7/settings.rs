@@ -13,6 +13,7 @@ use crate::conversation::{Completing, Conversation};
 pub struct Settings {
     /// Which acknowledgement ends the wait, where the push does not say.
     pub return_ack: ReturnAck,
+    /// The usual set of the device. An answer is read in that of the last message sent, and in this before the first.
     pub charset: Charset,
     /// From the end of a message to its first answer.
     pub ack_timeout: Duration,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{AwaitingAck, Event, Left, Sent, State, not_delivered};
 use crate::conversation::{Mono, Output, SubmissionId};
 use crate::hl7::ack::{Ack, NoAck, Says};
-use crate::hl7::charset::Fidelity;
+use crate::hl7::charset::{Charset, Fidelity};
 use crate::hl7::mllp::{self, Found};
 use crate::hl7::prepare::Order;
 use crate::hl7::recent::{Past, Recent, Standing};
@@ -19,6 +19,9 @@ use crate::outcome::{
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) settings: Settings,
+    /// What the device's answers are read in: the charset of the last message sent here, since a device answers in the
+    /// charset it was asked in. Only one message is out at a time, so the last sent is the one that is out, if any is.
+    charset: Charset,
     then: Then,
     recent: Recent,
     /// Answers to messages that were not sent on this connection.
@@ -50,6 +53,7 @@ impl Desk {
         };
         let (recent, out) = (Recent::default(), VecDeque::new());
         Self {
+            charset: settings.charset,
             settings,
             then,
             recent,
@@ -63,6 +67,7 @@ impl Desk {
     }
 
     pub(super) fn transmit(&mut self, id: SubmissionId, order: Order, now: Mono) -> State {
+        self.charset = order.charset;
         let frame = mllp::encode(&order.bytes.0);
         let sent = Sent {
             id,
@@ -216,7 +221,7 @@ impl Desk {
 
     fn read_frame(&mut self, content: &[u8]) -> Event {
         let bytes = content.len();
-        let charset = self.settings.charset;
+        let charset = self.charset;
         let decoded = charset.decode(content);
         if decoded.fidelity == Fidelity::Replaced {
             self.notice(Notice::Undecodable {

@@ -405,3 +405,53 @@ fn bytes_that_the_charset_does_not_have_are_noticed_and_the_answer_counts() {
         "notice: the device's answer holds bytes that are not UTF-8; they were replaced, 1: Accepted"
     );
 }
+
+/// A connection whose settings say UTF-8, with a message out whose push asked for another set.
+fn waiting_in(charset: &Charset) -> Played {
+    let mut played = Played::opened(Settings::default());
+    let text = "MSH|^~\\&|EHR|H1|LAB|H1|20260301||OML^O21|\u{dc}1|P|2.5.1";
+    let checked = prepare(text, charset, Settings::default().limits()).unwrap();
+    let order = Submission::Hl7(checked.into_order(None));
+    assert_eq!(
+        played.give(Input::Submit(SubmissionId(1), order)),
+        "transmit"
+    );
+    assert_eq!(played.give(Input::Drained), "");
+    played
+}
+
+#[track_caller]
+fn refusal_is_read(charset: &str, error: &[u8], expected: &str) {
+    let mut played = waiting_in(&Charset::by_name(charset).unwrap());
+    let answer = [b"MSH|^~\\&|LAB\rMSA|AE|\xdc1\rERR|", error, b"\r"].concat();
+    let frame = mllp::encode(&answer);
+    played.sender.handle(Input::Bytes(&frame), played.now);
+    let reply = Phi(format!("MSH|^~\\&|LAB\rMSA|AE|\u{dc}1\rERR|{expected}\r"));
+    let refused = Output::Settled(SubmissionId(1), Outcome::Refused { reply });
+    assert_eq!(played.sender.poll(), Some(refused));
+    assert_eq!(played.sender.poll(), None, "nothing was replaced");
+}
+
+#[test]
+fn an_answer_is_read_in_the_charset_of_the_message_that_is_out() {
+    refusal_is_read("iso-8859-1", b"M\xdcLLER", "M\u{dc}LLER");
+    refusal_is_read("windows-1252", b"5 \x80", "5 \u{20ac}");
+}
+
+#[test]
+fn the_charset_of_the_last_message_stays_until_the_next_is_sent() {
+    let not_utf_8 = "notice: the device's answer holds bytes that are not UTF-8; they were replaced, \
+                     notice: the device sent something that is not HL7 (1 bytes)";
+    let umlaut = mllp::encode(b"\xdc");
+    let mut played = Played::opened(Settings::default());
+    assert_eq!(played.give(Input::Bytes(&umlaut)), not_utf_8);
+
+    let mut played = waiting_in(&Charset::by_name("iso-8859-1").unwrap());
+    let custody = mllp::encode(b"MSH|^~\\&|LAB\rMSA|CA|\xdc1\r");
+    let error = mllp::encode(b"MSH|^~\\&|LAB\rMSA|AE|\xdc1\r");
+    assert_eq!(played.give(Input::Bytes(&custody)), "1: Framed");
+    assert_eq!(played.give(Input::Bytes(&error)), "1: now refused");
+
+    assert_eq!(played.submit(2), "transmit");
+    assert_eq!(played.give(Input::Bytes(&umlaut)), not_utf_8);
+}
