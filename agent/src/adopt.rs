@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use agent_core::push::{DeviceNo, Policy};
 use agent_core::route::{Remote, Unmapped};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -24,8 +23,6 @@ pub struct Adopter {
     pub policy: Policy,
     pub rules: Unmapped,
     pub most: usize,
-    /// One at a time: two pushes for one new device must find one device.
-    pub turn: Arc<Mutex<()>>,
 }
 
 /// Starts the task of a line and puts it where attempts find it.
@@ -39,8 +36,9 @@ pub struct LineStarter {
 
 impl Adopter {
     /// The device for an address that no file maps: known from before, or new.
+    ///
+    /// Called by the uplink alone, one push after the other, so that two pushes for one new device find one device.
     pub async fn adopt(&self, remote: Remote) -> Result<DeviceNo, AdoptError> {
-        let _turn = self.turn.lock().await;
         let name = remote.to_string();
         let devices = self.site.devices();
         if let Some(no) = devices.by_name(&name) {
@@ -163,14 +161,12 @@ mod tests {
             spawner,
             stop,
         };
-        let turn = Arc::new(Mutex::new(()));
         Adopter {
             site,
             lines,
             policy: policy(),
             rules,
             most,
-            turn,
         }
     }
 

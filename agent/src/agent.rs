@@ -3,16 +3,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::push::{DeviceNo, Mono};
-use agent_core::queue::{self, AgentSwitch};
+use agent_core::queue;
 use agent_core::route::{Route, Unmapped};
 use anyhow::{Context, Result, anyhow, bail};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -112,11 +111,6 @@ impl Agent {
         supervisor.core("control", never_fails(serve));
         let (pings, asked) = mpsc::channel(PINGS);
         supervisor.core("ping", ping::run(asked, parts.say, stop.clone()));
-        let (switch, switched) = watch::channel(AgentSwitch::On);
-        supervisor.core(
-            "switch",
-            follow_switch(store.clone(), switched, stop.clone()),
-        );
         let intake = Intake {
             control,
             adopter: adopter(&parts.config, &parts.site, lines),
@@ -124,7 +118,6 @@ impl Agent {
             max_push_bytes: parts.config.limits.max_push_bytes,
             pings,
             logs: parts.logs,
-            switch,
         };
         let settings = settings(&parts.config, parts.secret);
         supervisor.core(
@@ -258,7 +251,6 @@ fn adopter(config: &Config, site: &Site, lines: LineStarter) -> Adopter {
         policy: config.unmapped_policy.clone(),
         rules: config.unmapped.clone(),
         most: config.limits.max_devices,
-        turn: Arc::new(Mutex::new(())),
     }
 }
 
@@ -323,21 +315,6 @@ async fn timer(
                 }
             }
         }
-    }
-}
-
-async fn follow_switch(
-    store: Store,
-    mut switched: watch::Receiver<AgentSwitch>,
-    stop: CancellationToken,
-) -> Result<(), StoreError> {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            changed = switched.changed() => if changed.is_err() { return Ok(()) },
-        }
-        let agent = *switched.borrow_and_update();
-        store.switch(agent).await?;
     }
 }
 

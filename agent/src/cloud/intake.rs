@@ -5,7 +5,7 @@ use agent_core::queue::{AgentSwitch, ReplyTo, Session};
 use agent_core::route::Route;
 use agent_core::uplink::Status;
 use agent_wire::{COMMAND, LogsPage, PING, PushRequest, ToAgent, ToServer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::ping::PingRequest;
@@ -27,7 +27,6 @@ pub struct Intake {
     pub max_push_bytes: usize,
     pub pings: mpsc::Sender<PingRequest>,
     pub logs: LogRing,
-    pub switch: watch::Sender<AgentSwitch>,
 }
 
 /// Why a push goes no further.
@@ -99,13 +98,15 @@ impl CloudSide for Intake {
         }
     }
 
-    fn agent_status(&self, status: AgentStatus) {
+    async fn agent_status(&self, status: AgentStatus) {
         self.control.board.agent_status(status);
         let agent = match status {
             AgentStatus::Active => AgentSwitch::On,
             AgentStatus::Off | AgentStatus::Error => AgentSwitch::Off,
         };
-        self.switch.send_replace(agent);
+        if let Err(error) = self.control.store.switch(agent).await {
+            warn!(%error, "the store did not hear of the agent's status");
+        }
     }
 
     async fn answers_after(&self, after: Seq, limit: usize) -> Result<Vec<Answer>, AnswersUnread> {

@@ -45,7 +45,7 @@ pub trait CloudSide: Send + Sync + 'static {
     fn link(&self, link: Link) -> impl Future<Output = ()> + Send;
 
     /// `Agent.status` as the cloud has it now.
-    fn agent_status(&self, status: AgentStatus);
+    fn agent_status(&self, status: AgentStatus) -> impl Future<Output = ()> + Send;
 
     /// Answers on disk after `after`, oldest first, at most `limit`.
     fn answers_after(

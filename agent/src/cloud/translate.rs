@@ -45,7 +45,8 @@ pub(super) fn request(push: PushRequest, max_bytes: usize) -> Result<Request, St
     Ok(Request {
         remote: push.remote.unwrap_or_default(),
         content_type: push.content_type.unwrap_or_default(),
-        callback: push.callback,
+        // An empty callback names nobody, and must not make two pushes one.
+        callback: push.callback.filter(|callback| !callback.is_empty()),
         body,
         return_ack,
     })

@@ -304,7 +304,7 @@ impl<C: CloudSide> Uplink<C> {
     async fn agent_came(&mut self, result: Result<AgentRecord, FhirError>) {
         let read = self.record.came(result, clock::mono(), (self.throw)());
         if let Some(status) = read.status {
-            self.cloud.agent_status(status);
+            self.cloud.agent_status(status).await;
         }
         for reply in read.replies {
             self.reply(reply);

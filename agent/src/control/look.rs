@@ -1,7 +1,7 @@
 //! The verbs that only look. Nothing they show is clinical: ids, sizes, states, times, reasons.
 
 use agent_core::push::{PushId, State};
-use agent_core::queue::{Explained, Kind};
+use agent_core::queue::{Explained, Filter, Kind};
 use serde_json::{Value, json};
 
 use super::verbs::Verb;
@@ -48,15 +48,16 @@ async fn queue(
         Some((_, no)) => no,
         None => None,
     };
-    if let Some(state) = state
-        && !OPEN_STATES.iter().any(|open| open.word() == state)
-    {
+    let open = state.map(|state| OPEN_STATES.into_iter().find(|open| open.word() == state));
+    if open == Some(None) {
         return Ok(error("a push in the queue is queued, sending or held"));
     }
     let limit = limit.unwrap_or(DEFAULT_ROWS).clamp(1, MOST_ROWS);
-    let mut pushes = control.store.list(no, MOST_ROWS).await?;
-    pushes.retain(|push| state.is_none_or(|state| push.explained.state.word() == state));
-    pushes.truncate(limit);
+    let filter = Filter {
+        device: no,
+        state: open.flatten(),
+    };
+    let pushes = control.store.list(filter, limit).await?;
     let rows: Vec<Value> = pushes
         .iter()
         .map(|push| {

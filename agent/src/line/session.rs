@@ -35,6 +35,11 @@ pub(super) struct Session<'a> {
     unsent: VecDeque<u8>,
     close: Option<End>,
     stopping: Stopping,
+    /// Submissions that were settled on this connection.
+    settled: u32,
+    /// What the device sent that answers nothing.
+    notices: u32,
+    read_last: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,10 +75,14 @@ impl<'a> Session<'a> {
             unsent: VecDeque::new(),
             close: None,
             stopping: Stopping::No,
+            settled: 0,
+            notices: 0,
+            read_last: false,
         }
     }
 
-    pub(super) async fn run(mut self, stream: Box<dyn Stream>) -> Result<End, StoreError> {
+    /// Serves until the connection is over; tells how it ended and how many submissions were settled.
+    pub(super) async fn run(mut self, stream: Box<dyn Stream>) -> Result<(End, u32), StoreError> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut buffer = vec![0; READ_BUFFER];
         self.tell(Input::Opened).await?;
@@ -81,7 +90,8 @@ impl<'a> Session<'a> {
         loop {
             if let Some(end) = self.close.take() {
                 self.closed(&end).await?;
-                return Ok(end);
+                self.count_notices();
+                return Ok((end, self.settled));
             }
             let event = self.next(&mut reader, &mut writer, &mut buffer).await;
             self.take(event, &buffer).await?;
@@ -94,9 +104,12 @@ impl<'a> Session<'a> {
         writer: &mut WriteHalf<Box<dyn Stream>>,
         buffer: &mut [u8],
     ) -> Event {
-        let idle = self.attempt.is_none()
-            && self.conversation.free_slots() > 0
-            && self.stopping == Stopping::No;
+        if std::mem::take(&mut self.read_last)
+            && let Some(event) = self.overdue()
+        {
+            return event;
+        }
+        let idle = self.idle();
         let deadline = self.conversation.deadline().map(|at| Mono(at.0));
         let per_message = self.config.lifetime == Lifetime::PerMessage;
         let (head, _) = self.unsent.as_slices();
@@ -114,12 +127,35 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn idle(&self) -> bool {
+        self.attempt.is_none()
+            && self.conversation.free_slots() > 0
+            && self.stopping == Stopping::No
+    }
+
+    /// What a device that never stops sending would keep from its turn.
+    fn overdue(&mut self) -> Option<Event> {
+        if self.stopping == Stopping::No && self.stop.is_cancelled() {
+            return Some(Event::Stop);
+        }
+        if self.conversation.deadline().is_some_and(|at| at <= now()) {
+            return Some(Event::Deadline);
+        }
+        let attempt = if self.idle() {
+            self.inbox.attempts.try_recv().ok()
+        } else {
+            None
+        };
+        attempt.map(|attempt| Event::Attempt(Some(attempt)))
+    }
+
     async fn take(&mut self, event: Event, buffer: &[u8]) -> Result<(), StoreError> {
         match event {
             Event::Attempt(Some(attempt)) => self.submit(attempt).await?,
             Event::Attempt(None) => self.end(End::Stopped),
             Event::Read(Ok(0)) | Event::Wrote(Ok(0)) => self.end(End::Gone(FIN.into())),
             Event::Read(Ok(count)) => {
+                self.read_last = true;
                 let bytes = buffer.get(..count).unwrap_or_default();
                 self.tell(Input::Bytes(bytes)).await?;
             }
@@ -177,15 +213,27 @@ impl<'a> Session<'a> {
                     let (push, news) = (PushId(id.0), translate::news(news));
                     self.store.late(push, self.config.no, news).await?;
                 }
-                Output::Noticed(notice) => {
-                    info!(device = %self.config.name, notice = %notice, "unexpected from device");
-                }
+                Output::Noticed(notice) => self.notice(&notice),
                 Output::Close(reason) => self.end(end_of(&reason)),
             }
         }
         match settled {
             Some((id, outcome)) => self.settle(id, outcome).await,
             None => Ok(()),
+        }
+    }
+
+    /// The first few are worth a line each; a flood is worth a number.
+    fn notice(&mut self, notice: &drivers::Notice) {
+        self.notices = self.notices.saturating_add(1);
+        if self.notices <= TOLD_NOTICES {
+            info!(device = %self.config.name, %notice, "unexpected from device");
+        }
+    }
+
+    fn count_notices(&self) {
+        if self.notices > TOLD_NOTICES {
+            info!(device = %self.config.name, count = self.notices, "unexpected from device, in all");
         }
     }
 
@@ -197,6 +245,7 @@ impl<'a> Session<'a> {
         let Some(attempt) = self.attempt.take_if(|attempt| attempt.push.0 == id.0) else {
             return Ok(());
         };
+        self.settled += 1;
         let connection = match &self.close {
             None => Connection::Usable,
             Some(End::Resting) => Connection::Resting,
@@ -245,3 +294,5 @@ async fn at(deadline: Option<Mono>) {
 const FIN: &str = "the device closed the connection";
 /// An acknowledgement is a few hundred bytes; larger messages take several reads.
 const READ_BUFFER: usize = 8 * 1024;
+/// Unexpected things told in full on one connection.
+const TOLD_NOTICES: u32 = 5;

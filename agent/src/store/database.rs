@@ -8,7 +8,8 @@ use std::path::Path;
 use agent_core::push::DeviceNo;
 use agent_core::queue::AgentSwitch;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use tracing::warn;
 
 use super::StoreError;
 
@@ -121,10 +122,18 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Every start raises the fencing number, so that whoever held the file before can be told from who holds it now.
+///
+/// On a full disk the old number stays, so that what is queued can still be settled; the lock file keeps a second owner
+/// out all the same.
 fn raise_fence(connection: &Connection) -> rusqlite::Result<()> {
-    connection
-        .execute("UPDATE meta SET value = value + 1 WHERE key = 'fence'", [])
-        .map(drop)
+    let raised = connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'fence'", []);
+    match raised {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            warn!("the disk is full; this start is not counted");
+            Ok(())
+        }
+        raised => raised.map(drop),
+    }
 }
 
 pub(super) fn known_devices(
@@ -139,22 +148,31 @@ pub(super) fn known_devices(
     read().map_err(sql("read the devices of the database"))
 }
 
-/// Works inside a running transaction and without one: the insert is one statement a name.
 pub(super) fn device_numbers(
     connection: &Connection,
     names: &[String],
 ) -> Result<HashMap<String, DeviceNo>, StoreError> {
-    for name in names {
-        connection
-            .execute(
-                "INSERT INTO device (name) SELECT ?1 WHERE NOT EXISTS
-                   (SELECT 1 FROM device WHERE name = ?1)",
-                params![name],
-            )
-            .map_err(sql("number the devices"))?;
-    }
-    let known = known_devices(connection)?;
-    Ok(known.into_iter().map(|(no, name)| (name, no)).collect())
+    let numbered = |name: &String| Ok((name.clone(), number(connection, name)?));
+    names
+        .iter()
+        .map(numbered)
+        .collect::<rusqlite::Result<_>>()
+        .map_err(sql("number the devices"))
+}
+
+/// The number of a device of this name; a new name gets a new one.
+pub(super) fn number(connection: &Connection, name: &str) -> rusqlite::Result<DeviceNo> {
+    connection.execute(
+        "INSERT INTO device (name) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM device WHERE name = ?1)",
+        params![name],
+    )?;
+    connection
+        .query_row(
+            "SELECT id FROM device WHERE name = ?1 AND id > 0",
+            params![name],
+            |row| row.get(0),
+        )
+        .map(DeviceNo)
 }
 
 /// Keeps what the cloud last said of `Agent.status`, so that an agent that was switched off stays off when it starts

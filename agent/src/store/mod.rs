@@ -12,6 +12,7 @@ mod mutant;
 mod owner;
 mod parcel;
 mod read;
+mod recover;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -26,11 +27,11 @@ use agent_core::delivery::{Outcome, Words};
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, NewPush, PushId, ReturnAck, Seq};
 use agent_core::queue::{
-    AgentSwitch, Attempted, Command, CommandError, Connection, DeviceConfig, Done, LateNews,
-    OwnAnswer, QueueReport, Session, WaitingPush,
+    AgentSwitch, Attempted, Command, CommandError, Connection, DeviceConfig, Done, Filter,
+    LateNews, OwnAnswer, QueueReport, Session, WaitingPush,
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::cloud::{Answer, Said};
 pub(crate) use load::{print_of, print_of_digest};
@@ -65,7 +66,7 @@ pub enum StoreError {
         doing: &'static str,
         source: rusqlite::Error,
     },
-    #[error("the store has stopped")]
+    #[error("the store has stopped, or could not write; see the log of the agent")]
     Stopped,
 }
 
@@ -81,6 +82,7 @@ pub struct Store {
 struct Shared {
     taken: AtomicU64,
     last_answer: AtomicU64,
+    room: Arc<Semaphore>,
     reader: read::Reader,
 }
 
@@ -126,27 +128,35 @@ pub enum Own {
 pub type JoinDigest = fn(&Parcel) -> Option<[u8; 32]>;
 
 enum Request {
-    Accept(Box<NewPush>),
-    Own(Box<NewPush>, Own),
+    /// With its share of the memory that waiting pushes may take, given back with the request.
+    Accept(Arc<NewPush>, Option<OwnedSemaphorePermit>),
+    Own(Arc<NewPush>, Own),
     Settle(Attempt, Outcome, Connection),
     Late(PushId, DeviceNo, LateNews),
-    Ready(DeviceNo),
-    Resting(DeviceNo),
-    Away(DeviceNo, String),
-    Crashed(DeviceNo),
-    Number(String, oneshot::Sender<Result<DeviceNo, StoreError>>),
+    Line(DeviceNo, LineEvent),
+    Number(String, oneshot::Sender<DeviceNo>),
     Session(Session),
     Switch(AgentSwitch),
     Configure(Vec<(DeviceNo, DeviceConfig)>, oneshot::Sender<()>),
     Command(Command, oneshot::Sender<Result<Done, CommandError>>),
     Report(oneshot::Sender<QueueReport>),
-    List(Option<DeviceNo>, usize, oneshot::Sender<Vec<WaitingPush>>),
+    List(Filter, usize, oneshot::Sender<Vec<WaitingPush>>),
     Explain(PushId, oneshot::Sender<Option<WaitingPush>>),
     /// Answered when everything before it is durable and handed out.
     Barrier(oneshot::Sender<()>),
     Tick,
+    Nudge,
     FlushTaken,
     Stop(oneshot::Sender<()>),
+}
+
+/// What a line says of its connection.
+#[derive(Clone, Debug)]
+enum LineEvent {
+    Ready,
+    Resting,
+    Away(String),
+    Crashed,
 }
 
 /// The database, locked and checked, before anything runs on it.
@@ -215,12 +225,13 @@ impl Opened {
 impl Store {
     /// Takes in a push; what is to be said about it comes over the channel of [`Said`].
     pub async fn accept(&self, push: NewPush) -> Result<(), StoreError> {
-        self.send(Request::Accept(Box::new(push))).await
+        let room = self.room(push.body.0.len()).await?;
+        self.send(Request::Accept(Arc::new(push), Some(room))).await
     }
 
     /// Takes in a push to the agent itself, with its answer.
     pub async fn accept_own(&self, push: NewPush, own: Own) -> Result<(), StoreError> {
-        self.send(Request::Own(Box::new(push), own)).await
+        self.send(Request::Own(Arc::new(push), own)).await
     }
 
     pub async fn settle(
@@ -244,25 +255,25 @@ impl Store {
     }
 
     pub async fn line_ready(&self, device: DeviceNo) -> Result<(), StoreError> {
-        self.send(Request::Ready(device)).await
+        self.send(Request::Line(device, LineEvent::Ready)).await
     }
 
     pub async fn line_resting(&self, device: DeviceNo) -> Result<(), StoreError> {
-        self.send(Request::Resting(device)).await
+        self.send(Request::Line(device, LineEvent::Resting)).await
     }
 
     pub async fn line_away(&self, device: DeviceNo, why: String) -> Result<(), StoreError> {
-        self.send(Request::Away(device, why)).await
+        self.send(Request::Line(device, LineEvent::Away(why))).await
     }
 
     /// A line's task has crashed: what it had in its hands is uncertain.
     pub async fn line_crashed(&self, device: DeviceNo) -> Result<(), StoreError> {
-        self.send(Request::Crashed(device)).await
+        self.send(Request::Line(device, LineEvent::Crashed)).await
     }
 
     /// The number of a device of this name; a new name gets a new one.
     pub async fn number(&self, name: String) -> Result<DeviceNo, StoreError> {
-        self.ask(|reply| Request::Number(name, reply)).await?
+        self.ask(|reply| Request::Number(name, reply)).await
     }
 
     pub async fn session(&self, session: Session) -> Result<(), StoreError> {
@@ -306,12 +317,8 @@ impl Store {
     }
 
     /// Pushes that are not final, oldest first.
-    pub async fn list(
-        &self,
-        device: Option<DeviceNo>,
-        limit: usize,
-    ) -> Result<Vec<WaitingPush>, StoreError> {
-        self.ask(|reply| Request::List(device, limit, reply)).await
+    pub async fn list(&self, filter: Filter, limit: usize) -> Result<Vec<WaitingPush>, StoreError> {
+        self.ask(|reply| Request::List(filter, limit, reply)).await
     }
 
     /// Why a push that is not final is where it is.
@@ -347,6 +354,17 @@ impl Store {
     /// Lets the writer finish what waits, and ends it.
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.ask(Request::Stop).await
+    }
+
+    /// A share of the memory for pushes that wait to be stored; waits until there is one.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, StoreError> {
+        let kib = u32::try_from(bytes / 1024 + 1)
+            .unwrap_or(WAITING_KIB)
+            .min(WAITING_KIB);
+        let room = Arc::clone(&self.shared.room);
+        room.acquire_many_owned(kib)
+            .await
+            .map_err(|_| StoreError::Stopped)
     }
 
     async fn send(&self, request: Request) -> Result<(), StoreError> {
@@ -410,3 +428,5 @@ struct Spoken {
 
 /// Requests that may wait for the writer. Twice the largest batch, so that the next one fills while one commits.
 const REQUESTS: usize = 512;
+/// Bodies that may wait for the writer, in KiB; one larger push takes it all.
+const WAITING_KIB: u32 = 64 * 1024;

@@ -121,10 +121,7 @@ fn answer(row: &Row<'_>) -> rusqlite::Result<Answer> {
     let state: Option<i64> = row.get(3)?;
     let who: Option<String> = row.get(4)?;
     let pushed: Option<String> = row.get(6)?;
-    let by = match status {
-        200 => state.map_or(ToldBy::Agent, |state| rows::told_by(state, who.as_deref())),
-        _ => ToldBy::Agent,
-    };
+    let by = state.map_or(ToldBy::Agent, |state| rows::told_by(state, who.as_deref()));
     let seq = Seq(row.get(0)?);
     Ok(Answer {
         seq,

@@ -302,7 +302,13 @@ async fn a_full_disk_refuses_the_push_and_loses_nothing_that_was_accepted() {
     bench.store.line_ready(CHEM).await.unwrap();
     let (mut accepted, refused) = (
         Vec::new(),
-        40 - bench.store.list(None, 100).await.unwrap().len() + 1,
+        40 - bench
+            .store
+            .list(Filter::default(), 100)
+            .await
+            .unwrap()
+            .len()
+            + 1,
     );
     while accepted.len() + refused < 41 {
         let attempt = bench.attempt();
@@ -411,7 +417,7 @@ async fn an_uncertain_push_with_a_parked_one_behind_it_comes_back_the_same_way()
     bench.store.line_ready(CHEM).await.unwrap();
     let bench = bench.restart().await;
     bench.store.line_ready(CHEM).await.unwrap();
-    let waiting = bench.store.list(None, 10).await.unwrap();
+    let waiting = bench.store.list(Filter::default(), 10).await.unwrap();
     let states: Vec<State> = waiting.iter().map(|push| push.explained.state).collect();
     assert_eq!(states, [State::Held, State::Queued]);
     assert_eq!(

@@ -8,27 +8,26 @@
 //!                              a push that fails alone is refused, anything else ends the process
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agent_core::delivery::Outcome;
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
 use agent_core::queue::{
-    Attempted, Command, CommandError, Connection as LineState, DeviceConfig, Done, Effect, Known,
-    Queue, ReplyTo, Row, Turn,
+    Attempted, Command, CommandError, DeviceConfig, Done, Effect, Known, Queue, Row, Turn,
 };
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tracing::info;
 
 use super::database::{self, sql};
 use super::mutant::{self, Mutant};
 use super::parcel::{Cache, parcel, parcel_of};
 use super::rows::AuditChain;
 use super::{
-    Attempt, Lines, Opened, Own, REQUESTS, Recorded, Request, Running, Shared, Store, StoreError,
-    Wiring, answer_type, load, owner, rows,
+    Attempt, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running, Shared, Store,
+    StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
 };
 use crate::clock;
 use crate::cloud::{Answer, Said};
@@ -43,6 +42,7 @@ pub(super) fn start<L: Lines>(opened: Opened, wiring: Wiring<L>) -> Result<Runni
     let shared = Arc::new(Shared {
         taken: AtomicU64::new(0),
         last_answer: AtomicU64::new(0),
+        room: Arc::new(Semaphore::new(WAITING_KIB as usize)),
         reader: opened.reader,
     });
     let mut writer = Writer {
@@ -52,6 +52,7 @@ pub(super) fn start<L: Lines>(opened: Opened, wiring: Wiring<L>) -> Result<Runni
         cache: Cache::default(),
         shared: Arc::clone(&shared),
         wake,
+        nudge: None,
         wiring,
         _lock: opened.lock,
     };
@@ -71,26 +72,27 @@ pub(super) fn start<L: Lines>(opened: Opened, wiring: Wiring<L>) -> Result<Runni
     })
 }
 
-struct Writer<L> {
-    queue: Queue,
-    chain: AuditChain,
-    connection: Connection,
-    cache: Cache,
+pub(super) struct Writer<L> {
+    pub(super) queue: Queue,
+    pub(super) chain: AuditChain,
+    pub(super) connection: Connection,
+    pub(super) cache: Cache,
     shared: Arc<Shared>,
     wake: watch::Sender<Option<Mono>>,
-    wiring: Wiring<L>,
+    /// Set after a failed batch: when every device is looked at anew.
+    pub(super) nudge: Option<Mono>,
+    pub(super) wiring: Wiring<L>,
     _lock: owner::Lock,
 }
 
-/// What one batch has decided, and what is needed to take it back.
+/// What one batch has decided, and what is needed to do it again if it comes to nothing.
 #[derive(Default)]
-struct Batch {
-    rows: Vec<Row>,
+pub(super) struct Batch {
     effects: Vec<Effect>,
     replies: Vec<Reply>,
-    /// Attempts that came back, kept until their outcome is durable.
-    settled: Vec<(Attempt, Outcome, LineState)>,
-    late: Vec<Request>,
+    /// What must not be lost with the batch, in the order in which it came.
+    pub(super) again: Vec<Request>,
+    rows: usize,
 }
 
 /// What is told to whoever asked, once the batch is durable.
@@ -113,7 +115,7 @@ impl<L: Lines> Writer<L> {
             .store(self.queue.taken_mark().0, Ordering::Relaxed);
         let mut batch = Batch::default();
         self.write(turn, &mut batch)
-            .and_then(|()| self.commit())
+            .and_then(|()| self.commit(&batch))
             .map_err(sql("record the start"))?;
         self.hand_out(batch)
     }
@@ -159,97 +161,135 @@ impl<L: Lines> Writer<L> {
             .taken(Seq(self.shared.taken.load(Ordering::Relaxed)));
         let mut batch = Batch::default();
         let mut done = Ok(());
-        // What the posted wake was for is done here and now: the next wake is posted as if it had been.
-        let due = self.wake.borrow().is_some_and(|at| at <= now.mono);
-        for request in due.then_some(Request::Tick).into_iter().chain(requests) {
+        for request in self.due(now).into_iter().chain(requests) {
             match done {
                 Ok(()) => done = self.decide(request, now, &mut batch),
                 // The transaction is lost already: what is left is tried again with the rest.
-                Err(_) => batch.take_back(request),
+                Err(_) => batch.again.push(request),
             }
         }
-        let done = done.and_then(|()| self.commit());
-        match done {
+        match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch)?,
             Err(source) => self.recover(source, batch)?,
         }
         self.wake.send_if_modified(|at| {
-            let next = self.queue.next_tick(now);
+            let next = self.nudge.or(self.queue.next_tick(now));
             std::mem::replace(at, next) != next
         });
         Ok(())
     }
 
-    fn decide(&mut self, request: Request, now: Now, batch: &mut Batch) -> rusqlite::Result<()> {
+    /// What the posted wake was for is done here and now: the next wake is posted as if it had been.
+    fn due(&mut self, now: Now) -> Option<Request> {
+        if !self.wake.borrow().is_some_and(|at| at <= now.mono) {
+            return None;
+        }
+        Some(if self.nudge.take().is_some() {
+            Request::Nudge
+        } else {
+            Request::Tick
+        })
+    }
+
+    pub(super) fn decide(
+        &mut self,
+        request: Request,
+        now: Now,
+        batch: &mut Batch,
+    ) -> rusqlite::Result<()> {
         let mut turn = Turn::at(now);
         match request {
-            Request::Accept(push) => {
+            Request::Accept(push, room) => {
+                batch.again.push(Request::Accept(Arc::clone(&push), room));
                 let known = self.known(&push, now)?;
-                self.queue.accept(*push, known, &mut turn);
+                self.queue.accept(push, known, &mut turn);
             }
-            Request::Own(push, own) => self.own(*push, own, &mut turn)?,
+            Request::Own(push, own) => {
+                batch.again.push(Request::Accept(Arc::clone(&push), None));
+                self.own(push, own, &mut turn)?;
+            }
             Request::Settle(attempt, outcome, line) => {
-                let (push, kept) = (attempt.push, (outcome.clone(), line.clone()));
-                self.queue.settle(push, outcome, line, &mut turn);
-                batch.settled.push((attempt, kept.0, kept.1));
+                let (push, decided) = (attempt.push, (outcome.clone(), line.clone()));
+                batch.again.push(Request::Settle(attempt, outcome, line));
+                self.queue.settle(push, decided.0, decided.1, &mut turn);
             }
             Request::Late(push, device, news) => {
-                self.queue.late(push, device, news.clone(), &mut turn);
-                batch.late.push(Request::Late(push, device, news));
+                batch.again.push(Request::Late(push, device, news.clone()));
+                self.queue.late(push, device, news, &mut turn);
             }
-            Request::Ready(device) => self.queue.line_ready(device, &mut turn),
-            Request::Resting(device) => self.queue.line_resting(device, &mut turn),
-            Request::Away(device, why) => self.queue.line_away(device, why, &mut turn),
-            Request::Crashed(device) => self.queue.line_crashed(device, &mut turn),
+            Request::Line(device, event) => {
+                batch.again.push(Request::Line(device, event.clone()));
+                self.line(device, event, &mut turn);
+            }
             Request::Session(session) => {
+                batch.again.push(Request::Session(session));
                 self.queue.session(session);
                 self.queue.tick(&mut turn);
             }
             Request::Switch(agent) => {
+                batch.again.push(Request::Switch(agent));
                 database::remember_switch(&self.connection, agent)?;
                 self.queue.switch(agent, &mut turn);
             }
             Request::Tick => self.queue.tick(&mut turn),
+            Request::Nudge => self.queue.nudge(&mut turn),
             Request::FlushTaken => self.queue.flush_taken(&mut turn),
             Request::Command(command, reply) => {
                 let done = self.command(&command, &mut turn)?;
                 batch.reply(reply, done);
             }
-            request => self.answer_question(request, &mut turn, batch),
+            question => self.answer_question(question, &mut turn, batch)?,
         }
         self.write(turn, batch)
     }
 
+    fn line(&mut self, device: DeviceNo, event: LineEvent, turn: &mut Turn) {
+        match event {
+            LineEvent::Ready => self.queue.line_ready(device, turn),
+            LineEvent::Resting => self.queue.line_resting(device, turn),
+            LineEvent::Away(why) => self.queue.line_away(device, why, turn),
+            LineEvent::Crashed => self.queue.line_crashed(device, turn),
+        }
+    }
+
     /// What needs no more than a look at the queue, and the configuration.
-    fn answer_question(&mut self, request: Request, turn: &mut Turn, batch: &mut Batch) {
-        match request {
+    fn answer_question(
+        &mut self,
+        question: Request,
+        turn: &mut Turn,
+        batch: &mut Batch,
+    ) -> rusqlite::Result<()> {
+        match question {
             Request::Configure(devices, reply) => {
                 self.queue.configure(devices.clone(), turn);
-                self.wiring.devices = devices;
+                self.remember(devices);
                 batch.reply(reply, ());
             }
             Request::Number(name, reply) => {
-                batch.reply(reply, self.number(&name));
+                batch.reply(reply, database::number(&self.connection, &name)?);
             }
             Request::Barrier(reply) => batch.reply(reply, ()),
             Request::Report(reply) => batch.reply(reply, self.queue.report()),
-            Request::List(device, limit, reply) => {
-                batch.reply(reply, self.queue.list(device, limit, turn.now));
+            Request::List(filter, limit, reply) => {
+                batch.reply(reply, self.queue.list(filter, limit, turn.now));
             }
             Request::Explain(push, reply) => {
                 batch.reply(reply, self.queue.waiting_push(push, turn.now));
             }
             _ => {}
         }
+        Ok(())
     }
 
-    /// Numbers a device that was not there at start.
-    fn number(&self, name: &str) -> Result<DeviceNo, StoreError> {
-        let numbers = database::device_numbers(&self.connection, &[name.to_owned()])?;
-        numbers
-            .get(name)
-            .copied()
-            .ok_or_else(|| StoreError::Promise("no number".into()))
+    /// Keeps the devices for a rebuild; one that is not configured any more stays, and is off.
+    fn remember(&mut self, devices: Vec<(DeviceNo, DeviceConfig)>) {
+        let known: HashSet<DeviceNo> = devices.iter().map(|(no, _)| *no).collect();
+        let before = std::mem::replace(&mut self.wiring.devices, devices);
+        let gone = before.into_iter().filter(|(no, _)| !known.contains(no));
+        self.wiring.devices.extend(gone.map(|(no, mut device)| {
+            device.enabled = false;
+            (no, device)
+        }));
     }
 
     /// Compares a push with what it may repeat.
@@ -280,7 +320,7 @@ impl<L: Lines> Writer<L> {
             .map(Option::flatten)
     }
 
-    fn own(&mut self, push: NewPush, own: Own, turn: &mut Turn) -> rusqlite::Result<()> {
+    fn own(&mut self, push: Arc<NewPush>, own: Own, turn: &mut Turn) -> rusqlite::Result<()> {
         let known = self.known(&push, turn.now)?;
         let answer = match own {
             // A repeated callback is the same command: it is not carried out twice.
@@ -311,17 +351,16 @@ impl<L: Lines> Writer<L> {
 
     /// Writes the rows of one decision into the transaction, which begins with the first of them.
     fn write(&mut self, turn: Turn, batch: &mut Batch) -> rusqlite::Result<()> {
-        if !turn.rows.is_empty() && self.connection.is_autocommit() {
+        if !turn.rows.is_empty() && batch.rows == 0 {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
         }
         batch.effects.extend(turn.effects);
-        for row in turn.rows {
-            let written = rows::write(&self.connection, &row, &mut self.chain);
-            if let Row::Push(row) = &row {
+        for row in &turn.rows {
+            batch.rows += 1;
+            rows::write(&self.connection, row, &mut self.chain)?;
+            if let Row::Push(row) = row {
                 self.cache.keep(row.id, &row.push, row.joins.is_some());
             }
-            batch.rows.push(row);
-            written?;
         }
         if mutant::is(Mutant::AnswerBeforeCommit) {
             self.answer_too_early(batch);
@@ -329,21 +368,25 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    fn commit(&self) -> rusqlite::Result<()> {
-        if self.connection.is_autocommit() {
-            return Ok(());
+    /// `SQLite` rolls a transaction back by itself after some errors; a batch with rows and no transaction is lost, and
+    /// COMMIT says so.
+    pub(super) fn commit(&self, batch: &Batch) -> rusqlite::Result<()> {
+        match batch.rows {
+            0 => Ok(()),
+            _ => self.connection.execute_batch("COMMIT"),
         }
-        self.connection.execute_batch("COMMIT")
     }
 
     /// Carries out what has become durable.
-    fn hand_out(&mut self, batch: Batch) -> Result<(), StoreError> {
+    pub(super) fn hand_out(&mut self, batch: Batch) -> Result<(), StoreError> {
         // Before the first answer is offered: the uplink takes this as the newest there is.
         self.shared
             .last_answer
             .store(self.queue.last_answer().0, Ordering::Release);
         for effect in batch.effects {
             match effect {
+                // What was decided on and undone in the same batch is not handed out.
+                Effect::Attempt { push, .. } if !self.queue.is_sending(push) => {}
                 Effect::Attempt { push, device, kind } => self.hand_attempt(push, device, kind)?,
                 Effect::Answer(answer) => self.hand_answer(answer)?,
                 Effect::Again(push) => self.say_again(push)?,
@@ -408,7 +451,7 @@ impl<L: Lines> Writer<L> {
     }
 
     /// The uplink looks at the disk for what the channel had no room for.
-    fn say(&self, said: Said) {
+    pub(super) fn say(&self, said: Said) {
         if self.wiring.said.try_send(said).is_err() {
             tracing::debug!("the uplink is behind; it will read the answer from disk");
         }
@@ -425,93 +468,6 @@ impl<L: Lines> Writer<L> {
         // A window wide enough for a kill to fall into.
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-
-    /// The batch is not on disk. Nothing of it was handed out; what can be tried alone is.
-    fn recover(&mut self, source: rusqlite::Error, batch: Batch) -> Result<(), StoreError> {
-        warn!(error = %source, requests = batch.rows.len(), "a commit failed");
-        self.rebuild()?;
-        if !is_passing(&source) {
-            return Err(sql("commit")(source));
-        }
-        for (attempt, outcome, line) in batch.settled {
-            self.alone(Request::Settle(attempt, outcome, line))?;
-        }
-        for request in batch.late {
-            self.alone(request)?;
-        }
-        for row in batch.rows {
-            if let Row::Push(row) = row {
-                self.accept_alone(row.push)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// One request in a commit of its own, which must not fail.
-    fn alone(&mut self, request: Request) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        let done = self
-            .decide(request, clock::now(), &mut batch)
-            .and_then(|()| self.commit());
-        match done {
-            Ok(()) => self.hand_out(batch),
-            Err(source) => {
-                error!(error = %source, "cannot record what a device did");
-                Err(sql("record what a device did")(source))
-            }
-        }
-    }
-
-    /// One push in a commit of its own; if that fails too, its caller is refused.
-    fn accept_alone(&mut self, push: NewPush) -> Result<(), StoreError> {
-        let to = push.callback.as_ref().map(|callback| ReplyTo {
-            callback: callback.text.clone(),
-            remote: push.remote.clone(),
-            content_type: push.content_type.clone(),
-        });
-        if push.device == DeviceNo::SELF {
-            self.refuse(
-                to,
-                "the command could not be recorded; send it again".into(),
-            );
-            return Ok(());
-        }
-        let mut batch = Batch::default();
-        let request = Request::Accept(Box::new(push));
-        let done = self
-            .decide(request, clock::now(), &mut batch)
-            .and_then(|()| self.commit());
-        match done {
-            Ok(()) => self.hand_out(batch),
-            Err(source) if is_passing(&source) => {
-                self.rebuild()?;
-                self.refuse(to, format!("the agent could not store the push: {source}"));
-                Ok(())
-            }
-            Err(source) => Err(sql("store a push")(source)),
-        }
-    }
-
-    fn refuse(&self, to: Option<ReplyTo>, why: String) {
-        if let Some(to) = to {
-            self.say(Said::Reply(crate::cloud::refusal(to, why)));
-        }
-    }
-
-    fn rebuild(&mut self) -> Result<(), StoreError> {
-        if !self.connection.is_autocommit() {
-            self.connection
-                .execute_batch("ROLLBACK")
-                .map_err(sql("roll back"))?;
-        }
-        self.cache = Cache::default();
-        let devices = self.wiring.devices.clone();
-        let loader = load::load(&self.connection, self.wiring.limit, devices)
-            .map_err(sql("read the queue back"))?;
-        self.queue = loader.resume(&self.queue, clock::now());
-        self.chain = AuditChain::read(&self.connection).map_err(sql("read the audit chain"))?;
-        Ok(())
-    }
 }
 
 impl Batch {
@@ -519,36 +475,6 @@ impl Batch {
         // Whoever asked may have gone away; that changes nothing here.
         self.replies.push(Box::new(move || drop(to.send(value))));
     }
-
-    /// Keeps a request that could not be looked at any more. Questions are dropped: whoever asked is told so.
-    fn take_back(&mut self, request: Request) {
-        match request {
-            Request::Accept(push) => self.rows.push(Row::Push(Box::new(unwritten(*push)))),
-            Request::Settle(attempt, outcome, line) => self.settled.push((attempt, outcome, line)),
-            late => self.late.push(late),
-        }
-    }
-}
-
-/// A push that has no number yet, in the shape in which failed ones are tried again.
-fn unwritten(push: NewPush) -> agent_core::queue::PushRow {
-    agent_core::queue::PushRow {
-        id: PushId(0),
-        at: agent_core::push::Timestamp(0),
-        tried: None,
-        expires: None,
-        joins: None,
-        push,
-    }
-}
-
-/// Whether it is worth trying the parts of a failed batch alone: a full disk or a refused row passes, an I/O error does
-/// not (a failed sync must never be tried again: the kernel may have dropped the pages).
-fn is_passing(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DiskFull | ErrorCode::ConstraintViolation | ErrorCode::TooBig)
-    )
 }
 
 fn plant_blind_resend(devices: &mut [(DeviceNo, DeviceConfig)]) {

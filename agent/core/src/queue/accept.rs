@@ -1,5 +1,7 @@
 //! Taking a push in: recognised, refused, joined, queued, or sent at once.
 
+use std::sync::Arc;
+
 use super::rows::{Attempted, Effect, Kind, PushRow, ReplyTo, Row, Told, Turn};
 use super::{Live, Phase, Queue};
 use crate::delivery::Words;
@@ -29,6 +31,17 @@ pub enum Known {
 pub struct OwnAnswer {
     pub status: u16,
     pub words: Words,
+}
+
+impl NewPush {
+    /// Who waits for its answer, if anybody does.
+    pub fn reply_to(&self) -> Option<ReplyTo> {
+        self.callback.as_ref().map(|callback| ReplyTo {
+            callback: callback.text.clone(),
+            remote: self.remote.clone(),
+            content_type: self.content_type.clone(),
+        })
+    }
 }
 
 impl OwnAnswer {
@@ -61,13 +74,13 @@ impl Queue {
     }
 
     /// Takes in one push whose suspects have been compared.
-    pub fn accept(&mut self, push: NewPush, known: Known, turn: &mut Turn) {
+    pub fn accept(&mut self, push: Arc<NewPush>, known: Known, turn: &mut Turn) {
         if let Known::Callback(id) = known {
             self.remind(id, turn);
             return;
         }
         if let Some(why) = self.refusal(&push) {
-            refuse(push, why, turn);
+            refuse(&push, why, turn);
             return;
         }
         match known {
@@ -77,7 +90,13 @@ impl Queue {
     }
 
     /// Takes in a push to the agent itself, which is answered in the same commit.
-    pub fn accept_own(&mut self, push: NewPush, known: Known, answer: OwnAnswer, turn: &mut Turn) {
+    pub fn accept_own(
+        &mut self,
+        push: Arc<NewPush>,
+        known: Known,
+        answer: OwnAnswer,
+        turn: &mut Turn,
+    ) {
         if let Known::Callback(id) = known {
             self.remind(id, turn);
             return;
@@ -159,7 +178,7 @@ impl Queue {
         }
     }
 
-    fn enqueue(&mut self, push: NewPush, turn: &mut Turn) {
+    fn enqueue(&mut self, push: Arc<NewPush>, turn: &mut Turn) {
         let no = push.device;
         let expires = self.expires(&push, turn.now);
         let id = self.admit(
@@ -203,7 +222,7 @@ impl Queue {
     }
 
     /// Joins an earlier push: a row without body that is settled when the earlier one is.
-    fn follow(&mut self, push: NewPush, earlier: PushId, turn: &mut Turn) {
+    fn follow(&mut self, push: Arc<NewPush>, earlier: PushId, turn: &mut Turn) {
         let device = push.device;
         let id = self.admit(
             &push,
@@ -231,13 +250,7 @@ impl Queue {
     /// Gives a push its number and its place among the living.
     fn admit(&mut self, push: &NewPush, start: Start, now: Now) -> PushId {
         let id = self.number();
-        let reply_to = push.callback.as_ref().map(|callback| {
-            Box::new(ReplyTo {
-                callback: callback.text.clone(),
-                remote: push.remote.clone(),
-                content_type: push.content_type.clone(),
-            })
-        });
+        let reply_to = push.reply_to().map(Box::new);
         // A follower takes no part in the order of its key: the push it joined stands for both.
         let leads = !matches!(start.phase, Phase::Follows(_));
         let seen = Remembered {
@@ -288,14 +301,7 @@ struct Start {
 }
 
 /// Tells the caller that nothing was kept. Without a callback there is nobody to tell.
-fn refuse(push: NewPush, why: String, out: &mut Turn) {
-    let Some(callback) = push.callback else {
-        return;
-    };
-    let to = ReplyTo {
-        callback: callback.text,
-        remote: push.remote,
-        content_type: push.content_type,
-    };
-    out.effects.push(Effect::Refused { to, why });
+fn refuse(push: &NewPush, why: String, turn: &mut Turn) {
+    let Some(to) = push.reply_to() else { return };
+    turn.effects.push(Effect::Refused { to, why });
 }

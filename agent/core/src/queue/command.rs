@@ -190,11 +190,16 @@ impl Queue {
     /// Puts a held push back; being older than what came after it, it goes first again.
     fn release(&mut self, command: &Command, turn: &mut Turn) {
         let id = command.push;
+        let uncertain = self
+            .live
+            .get(&id)
+            .is_some_and(|live| matches!(live.phase, Phase::Uncertain(_)));
         self.unhold(id);
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
         live.failures = 0;
+        live.traces |= uncertain;
         let no = live.device;
         if command.verb == Verb::Resend {
             // Whoever sends again knows that it is old.

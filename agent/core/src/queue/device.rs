@@ -31,8 +31,8 @@ pub(crate) struct Device {
     pub(crate) kept_back: usize,
     /// The head may not be tried before this.
     pub(crate) retry: Option<Retry>,
-    /// What was last told to the line.
-    pub(crate) wanted: bool,
+    /// What was last told to the line; `None` where that is not known.
+    pub(crate) wanted: Option<bool>,
 }
 
 /// What the line has said of itself.
@@ -108,7 +108,7 @@ impl Device {
             uncertain: 0,
             kept_back: 0,
             retry: None,
-            wanted: false,
+            wanted: None,
         }
     }
 

@@ -57,6 +57,7 @@ struct Track {
     facts: PushFacts,
     phase: Fold,
     resent: u8,
+    traces: bool,
     answered: bool,
 }
 
@@ -89,6 +90,7 @@ impl Loader {
         let track = Track {
             phase,
             resent: 0,
+            traces: false,
             answered: facts.reply_to.is_none(),
             facts,
         };
@@ -133,7 +135,6 @@ impl Loader {
             let Some(before) = old.devices.get(no) else {
                 continue;
             };
-            device.wanted = before.wanted;
             // Busy without an open attempt on disk: the attempt was decided on and never handed out.
             device.line = match &before.line {
                 Line::Busy => Line::Ready,
@@ -166,6 +167,8 @@ impl Track {
     fn fold(&mut self, facts: EventFacts) {
         self.answered |= facts.status.is_some();
         self.resent = facts.resend.unwrap_or(self.resent);
+        let was_uncertain = matches!(self.phase, Fold::Uncertain(_));
+        self.traces |= facts.resend.is_some() || (was_uncertain && facts.kind == Kind::Released);
         let reason = facts.reason.unwrap_or_default();
         self.phase = match facts.kind {
             Kind::Attempt => Fold::Open(Attempted::Attempt),
@@ -192,6 +195,7 @@ impl Queue {
             facts,
             phase,
             resent,
+            traces,
             answered,
         } = track;
         let seen = Remembered {
@@ -213,6 +217,7 @@ impl Queue {
         let mut live = Live::new(&seen, facts.at);
         live.expires = facts.expires;
         live.resent = resent;
+        live.traces = traces;
         live.reply_to = facts.reply_to.filter(|_| !answered).map(Box::new);
         live.answer_by = self.answer_by_again(facts.device, facts.at, now);
         self.bear(id, seen, live);

@@ -31,7 +31,7 @@ pub use accept::{Known, OwnAnswer, Suspects};
 pub use command::{BodyKept, Command, CommandError, Done, Ended, Ruling, Verb};
 pub use device::{DeviceConfig, Line, Reason};
 pub use load::{EventFacts, Loader, PushFacts};
-pub use report::{DeviceReport, Explained, QueueReport, WaitingPush};
+pub use report::{DeviceReport, Explained, Filter, QueueReport, WaitingPush};
 pub use rows::{
     Answer, Attempted, AuditRow, Effect, EventRow, Kind, PushRow, ReplyTo, Row, Told, Turn,
 };
@@ -90,6 +90,8 @@ struct Live {
     /// Attempts that failed, for the pause before the next.
     failures: u32,
     resent: u8,
+    /// An earlier attempt may have reached the device. Such a push is never said to be undelivered.
+    traces: bool,
     followers: Vec<PushId>,
 }
 
@@ -105,6 +107,7 @@ impl Live {
             answer_by: Mono::default(),
             failures: 0,
             resent: 0,
+            traces: false,
             followers: Vec::new(),
         }
     }
@@ -161,6 +164,19 @@ impl Queue {
     pub fn switch(&mut self, agent: AgentSwitch, turn: &mut Turn) {
         self.agent = agent;
         self.begin_everywhere(turn);
+    }
+
+    /// Looks at every device anew, after decisions that came to nothing.
+    pub fn nudge(&mut self, turn: &mut Turn) {
+        self.tick(turn);
+        self.begin_everywhere(turn);
+    }
+
+    /// Whether this push is out with its line, as far as is decided.
+    pub fn is_sending(&self, push: PushId) -> bool {
+        self.live
+            .get(&push)
+            .is_some_and(|live| matches!(live.phase, Phase::Sending(_)))
     }
 
     /// The uplink's session began or ended. What is overdue is answered with the next [`Queue::tick`].
@@ -335,8 +351,8 @@ impl Queue {
         };
         let wanted =
             head.is_some_and(|head| device.due(head, turn.now.mono)) || device.sending.is_some();
-        if wanted != device.wanted {
-            device.wanted = wanted;
+        if device.wanted != Some(wanted) {
+            device.wanted = Some(wanted);
             turn.effects.push(Effect::Wanted { device: no, wanted });
         }
     }
@@ -359,10 +375,8 @@ impl Queue {
 
     /// Tells a caller who has waited long enough that the push is kept.
     fn answer_queued(&mut self, id: PushId, turn: &mut Turn) {
-        let Some(reason) = self.reason(id, turn.now) else {
-            return;
-        };
-        let Some(live) = self.live.get(&id) else {
+        let (Some(reason), Some(live)) = (self.reason(id, turn.now), self.live.get(&id)) else {
+            self.answer_due.retain(|(_, due)| *due != id);
             return;
         };
         let text = format!("queued: {reason}; push {id} is kept and goes on without you");
@@ -409,8 +423,9 @@ impl Queue {
             let Some(live) = self.live.get(&id) else {
                 continue;
             };
-            // What is being sent is judged by its outcome; what may be at the device never expires.
-            if !matches!(live.phase, Phase::Sending(_) | Phase::Uncertain(_)) {
+            // What is being sent is judged by its outcome; what is held as uncertain stays so.
+            let kept = live.traces && matches!(live.phase, Phase::Operator(_));
+            if !kept && !matches!(live.phase, Phase::Sending(_) | Phase::Uncertain(_)) {
                 touched.insert(live.device);
                 self.expire(id, turn);
             }
@@ -421,6 +436,14 @@ impl Queue {
     }
 
     fn expire(&mut self, id: PushId, turn: &mut Turn) {
+        if self.may_be_there(id) {
+            self.hold_uncertain(
+                id,
+                "it became too old before it could be sent again".into(),
+                turn,
+            );
+            return;
+        }
         let why = "it became too old before the device could take it".to_owned();
         let text = format!("expired: push {id} was not sent, {why}");
         self.finish(id, settle::End::by_us(State::Expired, why, text), turn);
@@ -446,6 +469,10 @@ impl Queue {
             taken,
             answer: Told::Nothing,
         }
+    }
+
+    fn may_be_there(&self, id: PushId) -> bool {
+        self.live.get(&id).is_some_and(|live| live.traces)
     }
 
     fn number(&mut self) -> PushId {

@@ -22,6 +22,13 @@ pub struct DeviceReport {
     pub sending: Option<PushId>,
 }
 
+/// Which pushes are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    pub device: Option<DeviceNo>,
+    pub state: Option<State>,
+}
+
 /// One push that is not final, and why it is where it is.
 #[derive(Clone, Debug)]
 pub struct WaitingPush {
@@ -63,16 +70,21 @@ impl Queue {
         }
     }
 
-    /// Pushes that are not final, oldest first, at most `limit`, of one device or of all.
-    pub fn list(&self, device: Option<DeviceNo>, limit: usize, now: Now) -> Vec<WaitingPush> {
+    /// Pushes that are not final, oldest first, at most `limit`, of one device or of all, in one state or in any.
+    pub fn list(&self, filter: Filter, limit: usize, now: Now) -> Vec<WaitingPush> {
         let mut ids: Vec<PushId> = self
             .live
             .iter()
-            .filter(|(_, live)| device.is_none_or(|no| live.device == no))
+            .filter(|(_, live)| filter.device.is_none_or(|no| live.device == no))
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();
         ids.into_iter()
+            .filter(|id| {
+                filter
+                    .state
+                    .is_none_or(|state| self.state(*id) == Some(state))
+            })
             .take(limit)
             .filter_map(|id| self.waiting_push(id, now))
             .collect()

@@ -1,5 +1,7 @@
 //! What the queue decides: rows for the disk, and effects for after the commit.
 
+use std::sync::Arc;
+
 use crate::delivery::Words;
 use crate::push::{DeviceNo, Level, NewPush, Now, PushId, Seq, State, Timestamp};
 
@@ -43,7 +45,7 @@ pub struct PushRow {
     pub expires: Option<Timestamp>,
     /// Set: it joined that push and has no body of its own.
     pub joins: Option<PushId>,
-    pub push: NewPush,
+    pub push: Arc<NewPush>,
 }
 
 /// How an attempt is recorded. The numbers are on disk.

@@ -93,6 +93,7 @@ impl Queue {
             }
             Verdict::Retry { after, why, resend } => self.retry(id, after, (why, resend), turn),
             Verdict::Hold { why } => self.hold_uncertain(id, why, turn),
+            Verdict::Dead { why } if self.may_be_there(id) => self.hold_uncertain(id, why, turn),
             Verdict::Dead { why } => {
                 let text = format!("push {id} cannot be sent: {why}");
                 self.finish(id, End::by_us(State::Dead, why, text), turn);
@@ -266,18 +267,15 @@ impl Queue {
             Phase::Waiting | Phase::Sending(_) | Phase::Follows(_) => return,
         }
         live.phase = Phase::Waiting;
-        let behind = device.unblock(id, &live.keys);
-        for parked in behind {
+        // A push with several keys that is freed may itself have kept others parked.
+        let mut todo = device.unblock(id, &live.keys);
+        while let Some(parked) = todo.pop_first() {
             let Some(other) = self.live.get_mut(&parked) else {
                 continue;
             };
             if other.phase == Phase::Parked {
                 other.phase = Phase::Waiting;
-                let freed = device.unblock(parked, &other.keys);
-                debug_assert!(
-                    freed.iter().all(|id| *id > parked),
-                    "only later pushes are behind"
-                );
+                todo.extend(device.unblock(parked, &other.keys));
                 device.waiting.insert(parked);
             }
         }
@@ -309,6 +307,7 @@ impl Queue {
         };
         let no = live.device;
         live.resent = resend.unwrap_or(live.resent);
+        live.traces |= resend.is_some();
         let at = match after {
             Pause::None => turn.now.mono,
             Pause::Backoff => {
@@ -335,6 +334,7 @@ impl Queue {
     }
 
     pub(super) fn hold_uncertain(&mut self, id: PushId, why: String, turn: &mut Turn) {
+        self.leave(id);
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
@@ -365,6 +365,10 @@ impl Queue {
         let why = why.clone();
         let ids: Vec<PushId> = device.waiting.iter().copied().collect();
         for id in ids {
+            if self.may_be_there(id) {
+                self.hold_uncertain(id, why.clone(), turn);
+                continue;
+            }
             let text = format!("push {id} was not delivered: {why}");
             self.finish(id, End::by_us(State::Dead, why.clone(), text), turn);
         }

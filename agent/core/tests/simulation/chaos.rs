@@ -78,6 +78,7 @@ fn run(steps: Vec<Step>) {
         ..policy()
     };
     let mut world = World::new(policy(), resend);
+    world.several_keys = true;
     let mut law = Law::default();
     for step in steps {
         perform(&mut world, &mut law, &step);
@@ -122,7 +123,7 @@ fn perform(world: &mut World, law: &mut Law, step: &Step) {
         } => {
             let push = new_push(device, key, content, 1_000_000);
             world.act_in_vain(|queue, turn| {
-                queue.accept(push, agent_core::queue::Known::No, turn);
+                queue.accept(push.into(), agent_core::queue::Known::No, turn);
             });
         }
         Step::Command { push, verb } => command(world, law, PushId(push), verb),
@@ -205,12 +206,14 @@ fn order_holds(got: &[crate::world::Seen], law: &Law) {
         if law.commanded.contains(&seen.push) || !seen_before.insert(seen.push) {
             continue;
         }
-        if let Some(before) = newest.insert(seen.key, seen.push) {
-            assert!(
-                before < seen.push,
-                "push {} of its order after {before}",
-                seen.push
-            );
+        for key in &seen.keys {
+            if let Some(before) = newest.insert(*key, seen.push) {
+                assert!(
+                    before < seen.push,
+                    "push {} of order {key} after {before}",
+                    seen.push
+                );
+            }
         }
     }
 }

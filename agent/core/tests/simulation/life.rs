@@ -99,7 +99,7 @@ fn the_same_callback_is_the_same_push_and_gets_the_same_answer_again() {
     let mut turn = Turn::at(world.now);
     let push = new_push(CHEM, 1, 1, 77);
     let known = agent_core::queue::Known::Callback(PushId(1));
-    world.queue.accept(push, known, &mut turn);
+    world.queue.accept(push.into(), known, &mut turn);
     assert!(matches!(turn.effects[..], [Effect::Again(PushId(1))]));
     assert!(turn.rows.is_empty());
 }
@@ -228,7 +228,7 @@ fn a_failed_commit_loses_what_it_was_to_write_and_nothing_that_is_under_way() {
     let sending = world.push(CHEM, 1, 1);
     let push = new_push(HEMA, 2, 2, 99);
     world.act_in_vain(|queue, turn| {
-        queue.accept(push, agent_core::queue::Known::No, turn);
+        queue.accept(push.into(), agent_core::queue::Known::No, turn);
     });
     assert_eq!(world.pushes.len(), 1);
     world.deliver(CHEM);
@@ -287,7 +287,7 @@ fn a_full_queue_refuses_with_a_sentence() {
     let mut turn = Turn::at(world.now);
     world
         .queue
-        .accept(push, agent_core::queue::Known::No, &mut turn);
+        .accept(push.into(), agent_core::queue::Known::No, &mut turn);
     let [Effect::Refused { why, .. }] = &turn.effects[..] else {
         panic!("not refused")
     };
@@ -403,4 +403,69 @@ fn the_mark_of_taken_answers_rides_on_the_next_event_and_survives() {
     assert_eq!(world.events[2].kind, Kind::Taken);
     world.restart();
     assert_eq!(world.queue.taken_mark(), world.events[1].seq);
+}
+
+#[test]
+fn a_freed_push_with_two_orders_frees_those_it_kept_parked() {
+    let mut world = world();
+    world.several_keys = true;
+    // Content 3 has one key, content 1 a second one besides.
+    let held = world.push(CHEM, 1, 3);
+    let both = world.push(CHEM, 1, 1);
+    let last = world.push(CHEM, 2, 3);
+    world.settle(CHEM, unknown(), gone());
+    world.ready(CHEM);
+    assert!(world.lines.is_empty(), "both are parked");
+    world
+        .command(held, Verb::Settle(Ruling::NotDelivered))
+        .unwrap();
+    world.deliver(CHEM);
+    world.deliver(CHEM);
+    assert_eq!(world.state(both), State::Delivered);
+    assert_eq!(world.state(last), State::Delivered);
+}
+
+#[test]
+fn what_may_be_at_the_device_is_never_said_to_be_undelivered() {
+    let age = Duration::from_mins(1);
+    let resend = Policy {
+        on_uncertain: OnUncertain::Resend,
+        ..policy()
+    };
+    let fail = WhenUnreachable::Fail;
+    for policy in [
+        Policy {
+            expires: Some(age),
+            ..resend.clone()
+        },
+        Policy {
+            when_unreachable: fail,
+            ..resend
+        },
+    ] {
+        let mut world = with(policy);
+        let push = world.push(CHEM, 1, 1);
+        world.settle(CHEM, unknown(), gone());
+        world.act(|queue, turn| queue.line_away(CHEM, "refused".into(), turn));
+        world.restart();
+        world.wait(age);
+        world.act(|queue, turn| queue.line_away(CHEM, "refused".into(), turn));
+        assert_eq!(world.state(push), State::Held);
+        assert!(world.answers(1).iter().all(|(status, _)| *status != 400));
+    }
+}
+
+#[test]
+fn an_uncertain_push_that_a_person_sends_again_does_not_expire_either() {
+    let age = Duration::from_mins(1);
+    let mut world = with(Policy {
+        expires: Some(age),
+        ..policy()
+    });
+    let push = world.push(CHEM, 1, 1);
+    world.settle(CHEM, unknown(), gone());
+    world.command(push, Verb::Resend).unwrap();
+    world.restart();
+    world.wait(age);
+    assert_eq!(world.state(push), State::Held);
 }

@@ -16,10 +16,10 @@ use agent_core::queue::{
 };
 
 /// What a device has seen of one push.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
     pub(crate) push: PushId,
-    pub(crate) key: u64,
+    pub(crate) keys: Vec<u64>,
 }
 
 pub(crate) struct World {
@@ -33,6 +33,8 @@ pub(crate) struct World {
     /// Every answer that was ever let out, by callback.
     pub(crate) told: BTreeMap<String, BTreeSet<(u16, String)>>,
     pub(crate) refused: usize,
+    /// Whether some orders name several keys.
+    pub(crate) several_keys: bool,
     devices: Vec<(DeviceNo, DeviceConfig)>,
     callbacks: u64,
 }
@@ -75,6 +77,7 @@ impl World {
             got: BTreeMap::new(),
             told: BTreeMap::new(),
             refused: 0,
+            several_keys: false,
             devices,
             callbacks: 0,
         };
@@ -247,14 +250,18 @@ impl World {
     }
 
     pub(crate) fn push_as(&mut self, device: DeviceNo, key: u64, content: u64, callback: u64) {
-        let push = new_push(device, key, content, callback);
+        let mut push = new_push(device, key, content, callback);
+        if self.several_keys {
+            let more = (1..=content % 3).map(|n| Print((key + n) % 4));
+            push.key_prints.extend(more);
+        }
         let suspects = self.queue.suspects(&push, self.now);
         let known = match (suspects.callback, suspects.content) {
             (Some(earlier), _) => Known::Callback(earlier),
             (None, Some(earlier)) => Known::Content(earlier),
             (None, None) => Known::No,
         };
-        self.act(|queue, turn| queue.accept(push, known, turn));
+        self.act(|queue, turn| queue.accept(push.into(), known, turn));
     }
 
     pub(crate) fn ready(&mut self, device: DeviceNo) {
@@ -264,8 +271,11 @@ impl World {
     /// The bytes of the open attempt reach the device.
     pub(crate) fn arrive(&mut self, device: DeviceNo) -> Option<PushId> {
         let push = *self.lines.get(&device)?;
-        let key = self.facts(push).keys[0].0;
-        self.got.entry(device).or_default().push(Seen { push, key });
+        let keys = self.facts(push).keys.iter().map(|key| key.0).collect();
+        self.got
+            .entry(device)
+            .or_default()
+            .push(Seen { push, keys });
         Some(push)
     }
 

@@ -86,7 +86,7 @@ impl CloudSide for FakeCloud {
         self.change(|state| state.links.push(link));
     }
 
-    fn agent_status(&self, status: AgentStatus) {
+    async fn agent_status(&self, status: AgentStatus) {
         self.change(|state| state.statuses.push(status));
     }
 

@@ -1,0 +1,123 @@
+//! After a commit that failed: nothing of the batch was handed out, so nothing is lost but time.
+//!
+//! The live queue is dropped and rebuilt from disk while the lines go on; then what the batch brought is tried again in
+//! its order, each request alone. A push that fails alone is refused. What a device did cannot be refused: if that
+//! fails alone, the process ends and the next one finds the attempt open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::push::{DeviceNo, NewPush};
+use rusqlite::ErrorCode;
+use tracing::warn;
+
+use super::database::sql;
+use super::parcel::Cache;
+use super::rows::AuditChain;
+use super::writer::{Batch, Writer};
+use super::{Lines, Request, StoreError, load};
+use crate::clock;
+use crate::cloud::{Said, refusal};
+
+/// Whether further pushes of the batch are worth trying.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Perhaps,
+    None,
+}
+
+impl<L: Lines> Writer<L> {
+    pub(super) fn recover(
+        &mut self,
+        source: rusqlite::Error,
+        batch: Batch,
+    ) -> Result<(), StoreError> {
+        warn!(error = %source, requests = batch.again.len(), "a commit failed");
+        self.rebuild()?;
+        if !is_passing(&source) {
+            return Err(sql("commit")(source));
+        }
+        let mut room = Room::Perhaps;
+        for request in batch.again {
+            match request {
+                Request::Accept(push, _) if push.device == DeviceNo::SELF => {
+                    self.refuse(&push, "the command could not be recorded; send it again");
+                }
+                Request::Accept(push, _) if room == Room::None => self.refuse(&push, FULL),
+                Request::Accept(push, _) => room = self.accept_alone(&push)?,
+                request => self.alone(request)?,
+            }
+        }
+        // What was decided and came to nothing is looked at again, but not at once: the disk may still be full.
+        self.nudge = Some(clock::mono().plus(NUDGE_AFTER));
+        Ok(())
+    }
+
+    /// One request in a commit of its own.
+    fn alone(&mut self, request: Request) -> Result<(), StoreError> {
+        let must = matches!(request, Request::Settle(..) | Request::Late(..));
+        let mut batch = Batch::default();
+        let done = self.decide(request, clock::now(), &mut batch);
+        match done.and_then(|()| self.commit(&batch)) {
+            Ok(()) => self.hand_out(batch),
+            // A line's news may want to record an attempt; without room the attempt is not made.
+            Err(source) if !must && is_passing(&source) => self.rebuild(),
+            Err(source) => Err(sql("record what a device did")(source)),
+        }
+    }
+
+    /// One push in a commit of its own; if that fails too, its caller is refused.
+    fn accept_alone(&mut self, push: &Arc<NewPush>) -> Result<Room, StoreError> {
+        let mut batch = Batch::default();
+        let request = Request::Accept(Arc::clone(push), None);
+        let done = self.decide(request, clock::now(), &mut batch);
+        match done.and_then(|()| self.commit(&batch)) {
+            Ok(()) => self.hand_out(batch).map(|()| Room::Perhaps),
+            Err(source) if is_passing(&source) => {
+                self.rebuild()?;
+                let full = source.sqlite_error_code() == Some(ErrorCode::DiskFull);
+                let why = if full {
+                    FULL
+                } else {
+                    "the agent could not store the push"
+                };
+                self.refuse(push, why);
+                Ok(if full { Room::None } else { Room::Perhaps })
+            }
+            Err(source) => Err(sql("store a push")(source)),
+        }
+    }
+
+    fn refuse(&self, push: &NewPush, why: &str) {
+        if let Some(to) = push.reply_to() {
+            self.say(Said::Reply(refusal(to, why.to_owned())));
+        }
+    }
+
+    fn rebuild(&mut self) -> Result<(), StoreError> {
+        if !self.connection.is_autocommit() {
+            self.connection
+                .execute_batch("ROLLBACK")
+                .map_err(sql("roll back"))?;
+        }
+        self.cache = Cache::default();
+        let devices = self.wiring.devices.clone();
+        let loader = load::load(&self.connection, self.wiring.limit, devices)
+            .map_err(sql("read the queue back"))?;
+        self.queue = loader.resume(&self.queue, clock::now());
+        self.chain = AuditChain::read(&self.connection).map_err(sql("read the audit chain"))?;
+        Ok(())
+    }
+}
+
+/// Whether it is worth trying the parts of a failed batch alone: a full disk or a refused row passes, an I/O error does
+/// not (a failed sync must never be tried again: the kernel may have dropped the pages).
+pub(super) fn is_passing(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DiskFull | ErrorCode::ConstraintViolation | ErrorCode::TooBig)
+    )
+}
+
+const FULL: &str = "the agent's disk is full, so it could not store the push; make room on the box, then push again";
+const NUDGE_AFTER: Duration = Duration::from_secs(1);
