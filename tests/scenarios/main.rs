@@ -8,6 +8,7 @@ mod proof;
 mod push;
 mod readme;
 mod restart;
+mod trace;
 
 use scenarios::bench::{Bench, DeviceSetup, Setup, wait_for};
 use scenarios::oracle::{Snapshot, State};

@@ -13,7 +13,7 @@ use crate::run::{output, root, run, run_quietly, succeeds};
 
 /// Brings what `cargo xtask test` needs.
 pub(crate) fn everything() -> Result<()> {
-    debian(&[BUILD, PEERS].concat())?;
+    debian(&[BUILD, TESTS].concat())?;
     npm_packages()?;
     python_packages()
 }
@@ -45,7 +45,7 @@ const BUILD: &[Package] = &[
     },
 ];
 
-const PEERS: &[Package] = &[
+const TESTS: &[Package] = &[
     Package {
         name: "curl",
         probe: ("curl", &["--version"]),
@@ -61,6 +61,10 @@ const PEERS: &[Package] = &[
     Package {
         name: "python3-venv",
         probe: ("python3", &["-c", "import ensurepip, venv"]),
+    },
+    Package {
+        name: "strace",
+        probe: ("strace", &["--version"]),
     },
 ];
 
@@ -98,7 +102,7 @@ fn debian(packages: &[Package]) -> Result<()> {
 }
 
 const NOT_DEBIAN: &str = "This is not a Debian system, so please install them, or what your system calls them: \
-    a C compiler, pkg-config, the headers of libsystemd; for the tests also curl, node with npm, and python3 with venv";
+    a C compiler, pkg-config, the headers of libsystemd; for the tests also curl, node with npm, python3 with venv, and strace";
 
 fn missing(packages: &[Package]) -> Vec<&'static str> {
     let there = |package: &&Package| succeeds(package.probe.0, package.probe.1);

@@ -201,12 +201,29 @@ impl Bench {
     }
 
     pub(super) fn plain_command(&self) -> Command {
+        self.clean_command(&[])
+    }
+
+    /// The agent behind the words of [`Setup::wrapped`](super::Setup::wrapped).
+    pub(super) fn wrapped_command(&self) -> Command {
+        self.clean_command(&self.setup.wrapper)
+    }
+
+    fn clean_command(&self, wrapper: &[String]) -> Command {
         let agent = self
             .setup
             .binary
             .clone()
             .map_or_else(|| binary("wardpost"), Ok);
-        let mut command = Command::new(agent.expect("the agent is built"));
+        let agent = agent.expect("the agent is built");
+        let mut command = match wrapper {
+            [] => Command::new(agent),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words).arg(agent);
+                command
+            }
+        };
         // Nothing of the machine's own setup may leak in.
         for name in FOREIGN_ENVIRONMENT {
             command.env_remove(name);

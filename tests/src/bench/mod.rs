@@ -48,6 +48,7 @@ pub struct Setup {
     cloud: Which,
     environment: Vec<(String, String)>,
     binary: Option<PathBuf>,
+    wrapper: Vec<String>,
     journal: Record,
 }
 
@@ -118,6 +119,13 @@ impl Setup {
     #[must_use]
     pub fn agent_binary(self, binary: Option<PathBuf>) -> Self {
         Self { binary, ..self }
+    }
+
+    /// Words before the agent's command line. What they start has to become the agent's process, or signals miss it.
+    #[must_use]
+    pub fn wrapped(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(ToString::to_string).collect();
+        self
     }
 
     /// Records in `received.jsonl`, too, what the devices receive.

@@ -78,7 +78,7 @@ impl Bench {
 
     /// The command that starts the agent, for a test that starts a second one.
     pub fn agent_command(&self) -> Command {
-        let mut command = self.plain_command();
+        let mut command = self.wrapped_command();
         command
             .arg("run")
             .arg("--config")
