@@ -3,11 +3,22 @@
 use systemd::daemon;
 use tracing::warn;
 
+use crate::clock;
+
 /// The agent is up: listening, queue readable. The cloud may still be away.
 pub fn ready(status: &str) {
     tell(&[
         (daemon::STATE_READY, "1"),
         (daemon::STATE_STATUS, &clean(status)),
+    ]);
+}
+
+/// The configuration is being read anew; [`ready`] says that it is done. The time tells the service manager that this
+/// came after its own wish for it.
+pub fn reloading() {
+    tell(&[
+        (daemon::STATE_RELOADING, "1"),
+        ("MONOTONIC_USEC", &clock::monotonic_us().to_string()),
     ]);
 }
 
