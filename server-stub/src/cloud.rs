@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ use crate::hub::{Hub, Order};
 use crate::seed::{Seed, SeedError};
 use crate::server::{Parts, Pushes, Server, Settings};
 use crate::store::{Answer, Change, Database, Kept, OpenError, Opened, Store};
+use crate::tls::{Tls, TlsError, TlsListener};
 
 /// How to start a stub.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Lifetime of the tokens of clients that have no `accessTokenLifetime`.
     pub token_lifetime: Duration,
+    /// Speak https and wss instead of http and ws.
+    pub tls: Option<Tls>,
 }
 
 /// Why a stub did not start.
@@ -46,6 +49,8 @@ pub enum StartError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("set up TLS")]
+    Tls(#[from] TlsError),
     #[error("write the seed: the store has stopped")]
     Plant,
 }
@@ -60,6 +65,7 @@ impl Cloud {
     /// Opens the database, writes the seed if this is its first start, and listens.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         options.seed.check()?;
+        let acceptor = options.tls.as_ref().map(Tls::acceptor).transpose()?;
         let opened = Store::open(&options.database)?;
         if opened.first_start {
             options
@@ -72,11 +78,20 @@ impl Cloud {
         let address = options.listen;
         let failed = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let base_url = format!("http://{}/", listener.local_addr().map_err(failed)?);
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let base_url = format!("{scheme}://{}/", listener.local_addr().map_err(failed)?);
         let settings = options.settings();
         let (parts, thread) = parts(opened, settings.pushes);
         let server = Arc::new(Server::new(base_url, settings, parts));
-        server.tasks.spawn(serve(Arc::clone(&server), listener));
+        match acceptor {
+            None => server
+                .tasks
+                .spawn(serve(Arc::clone(&server), plain(listener))),
+            Some(acceptor) => {
+                let listener = TlsListener::new(listener, acceptor);
+                server.tasks.spawn(serve(Arc::clone(&server), listener))
+            }
+        };
         info!(url = server.base_url, pushes = ?settings.pushes, "listening");
         Ok(Self {
             server,
@@ -190,11 +205,14 @@ impl Cloud {
     }
 }
 
-async fn serve(server: Arc<Server>, listener: TcpListener) {
-    let listener = listener.tap_io(|stream| {
+fn plain(listener: TcpListener) -> impl Listener<Addr = SocketAddr> {
+    listener.tap_io(|stream| {
         // Answers are small and awaited; a connection that refuses this is slower, nothing else.
         let _ = stream.set_nodelay(true);
-    });
+    })
+}
+
+async fn serve(server: Arc<Server>, listener: impl Listener<Addr = SocketAddr>) {
     let stop = server.stop.clone();
     let ended = axum::serve(listener, http::router(server))
         .with_graceful_shutdown(async move { stop.cancelled().await })
@@ -253,6 +271,7 @@ impl Default for Options {
             keep_pushes: false,
             heartbeat: Duration::from_secs(10),
             token_lifetime: Duration::from_hours(1),
+            tls: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use wardpost_cloud::{Cloud, Database, Options, Seed};
+use wardpost_cloud::{Cloud, Database, Options, Seed, Tls};
 
 /// A minimal Medplum server for tests, demos and development. Not for patients' data.
 #[derive(Parser)]
@@ -31,6 +31,15 @@ struct Flags {
     /// Milliseconds between heartbeats.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     heartbeat_ms: u64,
+    /// PEM file with the certificate to show; with it the stub speaks https and wss.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// PEM file; every client must show a certificate that one of these authorities has signed.
+    #[arg(long, requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -61,8 +70,16 @@ async fn main() -> anyhow::Result<()> {
 impl Flags {
     fn options(self) -> anyhow::Result<Options> {
         if !self.listen.ip().is_loopback() {
-            warn!(address = %self.listen, "the stub has no encryption and no access control");
+            warn!(address = %self.listen, "the stub has no access control");
         }
+        let tls = self
+            .tls_cert
+            .zip(self.tls_key)
+            .map(|(certificate, key)| Tls {
+                certificate,
+                key,
+                client_ca: self.tls_client_ca,
+            });
         Ok(Options {
             listen: self.listen,
             database: self.db.map_or(Database::Memory, Database::File),
@@ -73,6 +90,7 @@ impl Flags {
                 .unwrap_or_default(),
             keep_pushes: self.keep_pushes,
             heartbeat: Duration::from_millis(self.heartbeat_ms),
+            tls,
             ..Options::default()
         })
     }

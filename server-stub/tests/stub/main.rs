@@ -14,4 +14,5 @@ mod login;
 mod operations;
 mod program;
 mod push;
+mod tls;
 mod websocket;
