@@ -2,7 +2,7 @@
 //!
 //! [`sim`] has the devices, [`mod@bench`] wires agent, cloud stub and devices in one line for the stories in `scenarios/`,
 //! [`cloud`] is a fake cloud for what a well-behaved one never does, [`kill`] kills the agent at random and
-//! [`oracle`] judges what came of it, [`load`] measures.
+//! [`oracle`] judges what came of it, [`load`] measures, [`shim`] stands between the agent and its disk.
 //!
 //! This crate knows the agent only by its sockets, files and commands: it uses neither `device-drivers` nor
 //! `agent-core`, since a judge who shares the code shares the mistake.
@@ -12,4 +12,5 @@ pub mod cloud;
 pub mod kill;
 pub mod load;
 pub mod oracle;
+pub mod shim;
 pub mod sim;
