@@ -9,6 +9,7 @@ mod push;
 mod readme;
 mod restart;
 mod trace;
+mod wire;
 
 use scenarios::bench::{Bench, DeviceSetup, Setup, wait_for};
 use scenarios::oracle::{Snapshot, State};

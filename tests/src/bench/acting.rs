@@ -22,6 +22,7 @@ use super::wait::wait_for;
 use super::{destination, push_path};
 use crate::cloud::{AGENT, Cloud};
 use crate::sim::{Device, Journal, Order, Received};
+use crate::wire::Wire;
 
 /// Asking.
 impl Bench {
@@ -39,6 +40,16 @@ impl Bench {
 
     pub fn device(&self, name: &str) -> &Device {
         self.devices.get(name).expect("the setup has this device")
+    }
+
+    /// The wire to a device, on a bench that is [wired](super::Setup::wired).
+    pub fn wire(&self, device: &str) -> &Wire {
+        self.wires.get(device).expect("the bench is wired")
+    }
+
+    /// The wire to the cloud, on a bench that is [wired](super::Setup::wired).
+    pub fn cloud_wire(&self) -> &Wire {
+        self.cloud_wire.as_ref().expect("the bench is wired")
     }
 
     pub fn received(&self, device: &str) -> Vec<Received> {

@@ -39,6 +39,8 @@ pub use wait::{wait_for, wait_until};
 
 use crate::cloud::{AGENT, CLIENT};
 use crate::sim::Journal;
+#[cfg(doc)]
+use crate::wire::Wire;
 
 /// What a bench is made of.
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ pub struct Setup {
     binary: Option<PathBuf>,
     wrapper: Vec<String>,
     journal: Record,
+    wires: Wires,
 }
 
 /// Which cloud the agent talks to.
@@ -61,6 +64,15 @@ enum Which {
     /// The stub with `--keep-pushes`.
     Keeping,
     Fake,
+}
+
+/// What the agent's connections go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Wires {
+    #[default]
+    None,
+    /// A [`Wire`] to the cloud and one to each device.
+    All,
 }
 
 /// Where it is written down what the devices receive.
@@ -137,6 +149,15 @@ impl Setup {
         }
     }
 
+    /// The agent reaches the cloud and each device through a [`Wire`].
+    #[must_use]
+    pub fn wired(self) -> Self {
+        Self {
+            wires: Wires::All,
+            ..self
+        }
+    }
+
     /// Starts everything and waits until the agent is connected.
     pub fn start(self) -> Bench {
         let mut bench = self.start_without_agent();
@@ -176,6 +197,8 @@ impl Setup {
             cloud: None,
             agent: None,
             devices: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            cloud_wire: None,
             http: None,
             journal,
             port,
@@ -184,6 +207,7 @@ impl Setup {
             runtime,
         };
         bench.start_devices();
+        bench.start_wires();
         bench.write_files();
         bench
     }

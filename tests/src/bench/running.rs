@@ -17,9 +17,10 @@ use super::http::Http;
 use super::process::{Process, binary};
 use super::setup::url;
 use super::wait::wait_until;
-use super::{SECRET, Setup, Which, agent_keys};
+use super::{SECRET, Setup, Which, Wires, agent_keys};
 use crate::cloud::{AGENT, CLIENT, Cloud};
 use crate::sim::{Device, Journal};
+use crate::wire::Wire;
 
 /// A running arrangement.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Bench {
     pub(super) agent: Option<Process>,
     pub(super) cloud: Option<CloudSide>,
     pub(super) devices: BTreeMap<String, Device>,
+    pub(super) wires: BTreeMap<String, Wire>,
+    pub(super) cloud_wire: Option<Wire>,
     pub(super) http: Option<Http>,
     pub(super) journal: Journal,
     /// Bound and never listening: the cloud's port stays ours while the cloud is away.
@@ -171,12 +174,29 @@ impl Bench {
         }
     }
 
+    pub(super) fn start_wires(&mut self) {
+        if self.setup.wires == Wires::None {
+            return;
+        }
+        let _inside = self.runtime.enter();
+        let to = |peer| Wire::start(peer).expect("a wire starts");
+        let devices = self.devices.iter();
+        self.wires = devices
+            .map(|(name, device)| (name.clone(), to(device.address())))
+            .collect();
+        self.cloud_wire = Some(to(self.cloud_address()));
+    }
+
     pub(super) fn write_files(&self) {
         let devices = self.path("devices.d");
         for folder in [&devices, &self.path("state")] {
             std::fs::create_dir_all(folder).expect("a folder is made");
         }
         for setup in &self.setup.devices {
+            let mut setup = setup.clone();
+            if let Some(wire) = self.wires.get(&setup.name) {
+                setup = setup.text("transport.connect", &wire.address().to_string());
+            }
             setup
                 .write(&devices, self.device(&setup.name).address())
                 .expect("a device file is written");
@@ -185,7 +205,7 @@ impl Bench {
         agent_keys(
             &mut keys,
             &self.path("client-secret"),
-            &format!("http://{}/", self.cloud_address()),
+            &format!("http://{}/", self.cloud_as_seen_by_the_agent()),
         );
         std::fs::write(self.path("client-secret"), SECRET).expect("a secret is written");
         std::fs::write(self.path("wardpost.toml"), keys.toml())
@@ -194,6 +214,11 @@ impl Bench {
 }
 
 impl Bench {
+    fn cloud_as_seen_by_the_agent(&self) -> SocketAddr {
+        let wire = self.cloud_wire.as_ref().map(Wire::address);
+        wire.unwrap_or_else(|| self.cloud_address())
+    }
+
     fn seed(&self) -> Value {
         let device = |name: &str, url: String| {
             json!({

@@ -1,0 +1,266 @@
+//! One connection through the wire: two pumps, and scissors.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use super::{Connection, Corruption, Cut, Fault, Kind, Pace, Shared, Way, Weather, now};
+
+/// Carries bytes between the agent and the peer until one of them, or a fault, ends it.
+pub(super) async fn carry(agent: TcpStream, shared: Arc<Shared>) {
+    let began = now();
+    let (scissors, cuts) = mpsc::unbounded_channel();
+    let number = shared.open(scissors);
+    if let Ok(peer) = TcpStream::connect(shared.peer).await {
+        let relay = Relay {
+            shared: &shared,
+            number,
+            asked: Mutex::new(None),
+        };
+        relay.run(agent, peer, cuts).await;
+    } else {
+        drop(agent);
+        shared.record(Kind::PeerAway, began);
+    }
+    shared.state().connections.remove(&number);
+}
+
+impl Shared {
+    fn open(&self, scissors: mpsc::UnboundedSender<Cut>) -> u64 {
+        let mut state = self.state();
+        state.opened += 1;
+        let number = state.opened;
+        let silent = false;
+        state
+            .connections
+            .insert(number, Connection { scissors, silent });
+        number
+    }
+}
+
+struct Relay<'a> {
+    shared: &'a Shared,
+    number: u64,
+    /// Since when something that the agent said has no answer.
+    asked: Mutex<Option<u64>>,
+}
+
+/// Why a pump stopped before the end of the stream.
+enum Stop {
+    Cut(Cut),
+    Broken,
+}
+
+impl From<io::Error> for Stop {
+    fn from(_: io::Error) -> Self {
+        Self::Broken
+    }
+}
+
+impl Relay<'_> {
+    async fn run(
+        &self,
+        mut agent: TcpStream,
+        mut peer: TcpStream,
+        mut cuts: mpsc::UnboundedReceiver<Cut>,
+    ) {
+        // A socket that cannot be set up is one that has ended.
+        let _ = (agent.set_nodelay(true), peer.set_nodelay(true));
+        let stop = {
+            let (from_agent, to_agent) = agent.split();
+            let (from_peer, to_peer) = peer.split();
+            tokio::select! {
+                // A cut that was ordered is made before more bytes pass.
+                biased;
+                Some(how) = cuts.recv() => Stop::Cut(how),
+                done = async { tokio::try_join!(
+                    self.pump(Way::ToPeer, from_agent, to_peer),
+                    self.pump(Way::FromPeer, from_peer, to_agent),
+                )} => match done {
+                    Ok(_) => return,
+                    Err(stop) => stop,
+                }
+            }
+        };
+        match stop {
+            Stop::Broken => {}
+            Stop::Cut(Cut::Reset) => self.reset(agent, peer),
+            Stop::Cut(Cut::Fin) => self.finish(agent, peer).await,
+        }
+    }
+
+    fn reset(&self, agent: TcpStream, peer: TcpStream) {
+        let from = now();
+        for stream in [agent, peer] {
+            let _ = stream.set_zero_linger();
+            drop(stream);
+        }
+        self.shared.record(Kind::Reset, from);
+    }
+
+    /// Both ends are told that nothing more comes; what the agent says until it notices is lost.
+    async fn finish(&self, mut agent: TcpStream, mut peer: TcpStream) {
+        let from = now();
+        let _ = agent.shutdown().await;
+        let _ = peer.shutdown().await;
+        self.shared.record(Kind::Fin, from);
+        let mut buffer = [0; 1024];
+        let rest = async {
+            while let Ok(1..) = agent.read(&mut buffer).await {
+                self.shared.record(Kind::Swallowed, now());
+            }
+        };
+        // Whoever does not close has been told twice then: the socket is dropped.
+        let _ = tokio::time::timeout(PATIENCE, rest).await;
+    }
+
+    async fn pump(
+        &self,
+        way: Way,
+        mut from: ReadHalf<'_>,
+        mut to: WriteHalf<'_>,
+    ) -> Result<(), Stop> {
+        let mut buffer = vec![0; READ];
+        let mut fault = None;
+        loop {
+            let length = from.read(&mut buffer).await;
+            let Ok(length @ 1..) = length else {
+                self.ended(way);
+                length?;
+                return Ok(to.shutdown().await?);
+            };
+            let chunk = buffer.get_mut(..length).unwrap_or_default();
+            let weather = self.weather(way, &mut fault);
+            if !weather.delay.is_zero() {
+                tokio::time::sleep(weather.delay).await;
+            }
+            if let Some(stop) = self
+                .pass(way, chunk, &mut fault, (&mut to, weather.pace))
+                .await?
+            {
+                return Err(stop);
+            }
+        }
+    }
+
+    /// What holds for these bytes, and the fault that waits for them if none is at work already.
+    fn weather(&self, way: Way, fault: &mut Option<Fault>) -> Weather {
+        let mut state = self.shared.state();
+        if fault.is_none() {
+            *fault = state.next.remove(&way);
+        }
+        state.weather
+    }
+
+    async fn pass(
+        &self,
+        way: Way,
+        chunk: &mut [u8],
+        fault: &mut Option<Fault>,
+        to: (&mut WriteHalf<'_>, Pace),
+    ) -> io::Result<Option<Stop>> {
+        match fault {
+            None => self.write(way, chunk, to).await?,
+            Some(Fault::Silence) => self.swallow(),
+            Some(Fault::CutAfter(left, how)) => {
+                if chunk.len() >= *left {
+                    self.write(way, chunk.get(..*left).unwrap_or_default(), to)
+                        .await?;
+                    return Ok(Some(Stop::Cut(*how)));
+                }
+                *left -= chunk.len();
+                self.write(way, chunk, to).await?;
+            }
+            Some(Fault::Corrupt(what)) => {
+                let since = now();
+                let what = *what;
+                if corrupt(chunk, what) {
+                    *fault = (what == Corruption::Garbage).then_some(Fault::Silence);
+                    self.write(way, chunk, to).await?;
+                    self.shared.record(Kind::Corrupted, since);
+                } else {
+                    self.write(way, chunk, to).await?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn write(
+        &self,
+        way: Way,
+        chunk: &[u8],
+        (to, pace): (&mut WriteHalf<'_>, Pace),
+    ) -> io::Result<()> {
+        if way == Way::ToPeer {
+            *self.asked() = Some(now());
+        }
+        match pace {
+            Pace::AsTheyCome => to.write_all(chunk).await?,
+            Pace::ByteByByte => {
+                for byte in chunk {
+                    to.write_all(std::slice::from_ref(byte)).await?;
+                }
+            }
+        }
+        if way == Way::FromPeer {
+            *self.asked() = None;
+        }
+        Ok(())
+    }
+
+    fn swallow(&self) {
+        if let Some(connection) = self.shared.state().connections.get_mut(&self.number) {
+            connection.silent = true;
+        }
+        self.shared.record(Kind::Swallowed, now());
+    }
+
+    /// One side has closed. An agent that gave up waiting leaves a trace.
+    fn ended(&self, way: Way) {
+        let asked = self.asked().take();
+        if let (Way::ToPeer, Some(asked)) = (way, asked) {
+            self.shared.record(Kind::Unanswered, asked);
+        }
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there was anything to corrupt.
+fn corrupt(chunk: &mut [u8], what: Corruption) -> bool {
+    let at = match what {
+        Corruption::Framing => chunk.iter().position(|byte| matches!(*byte, VT | FS)),
+        Corruption::ControlId => chunk
+            .windows(MSA.len())
+            .position(|window| window == MSA)
+            // The code has two letters, then comes a separator, then the control id.
+            .map(|at| at + MSA.len() + 3),
+        Corruption::Garbage => {
+            chunk.fill(GARBAGE);
+            return true;
+        }
+    };
+    let Some(byte) = at.and_then(|at| chunk.get_mut(at)) else {
+        return false;
+    };
+    *byte ^= FLIPPED;
+    true
+}
+
+const VT: u8 = 0x0b;
+const FS: u8 = 0x1c;
+const MSA: &[u8] = b"MSA|";
+/// As the first byte of a websocket frame it has bits that must be clear; in UTF-8 it does not occur.
+const GARBAGE: u8 = 0xff;
+/// Makes another letter of a letter, and of a frame mark something that is none.
+const FLIPPED: u8 = 0x10;
+const READ: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(2);
