@@ -55,7 +55,7 @@ impl Agent {
         let logs = telemetry::start(loaded.config.level);
         tell_problems(&loaded.warnings, &loaded.config);
         let config = loaded.config;
-        let secret = read_secret(&config)?;
+        let secret = read_secret(&config);
         let opened = Opened::open(&places.state)?;
         let (devices, rules) = site_devices(&config, &opened)?;
         let known = opened.known_devices()?;
@@ -274,20 +274,17 @@ fn settings(config: &Config, secret: SecretString) -> Settings {
     }
 }
 
-fn read_secret(config: &Config) -> Result<SecretString> {
+/// The client's secret; empty if there is none. Then the agent runs all the same, and the uplink says what is missing.
+fn read_secret(config: &Config) -> SecretString {
     let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let Some(path) = config.cloud.secret_file(folder.as_deref()) else {
-        bail!(
-            "the secret of client {} is nowhere: give the service the credential client-secret, or \
-             set client_secret_file in [cloud]",
-            config.cloud.client
-        );
+        return SecretString::default();
     };
-    let secret = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the client's secret from {}", path.display()))?;
-    Ok(SecretString::from(
-        secret.trim_end_matches(['\r', '\n']).to_owned(),
-    ))
+    let secret = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        warn!(path = %path.display(), %error, "the client's secret cannot be read");
+        String::new()
+    });
+    SecretString::from(secret.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Wakes the store when it wants to be woken, and lets it save the mark of taken answers when nothing else happens.

@@ -30,6 +30,11 @@ pub struct AccessToken {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
+    #[error(
+        "there is no client secret: give the service the credential client-secret, or set client_secret_file in [cloud], \
+         and restart the agent"
+    )]
+    NoSecret,
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error("the server does not know this client or its secret: {detail} (HTTP {status})")]
@@ -59,6 +64,9 @@ impl AccessToken {
         base: &Url,
         credentials: &Credentials,
     ) -> Result<Self, TokenError> {
+        if credentials.secret.expose_secret().is_empty() {
+            return Err(TokenError::NoSecret);
+        }
         let url = beneath(base, &["oauth2", "token"]);
         let answer = http.post_form(&url, credentials.form()).await?;
         match answer.status {
