@@ -154,7 +154,7 @@ mod tests {
             .unwrap();
         let stop = CancellationToken::new();
         stop.cancel();
-        let spawner = Supervisor::new().lines();
+        let spawner = Supervisor::new(None).lines();
         let lines = LineStarter {
             store: running.store,
             dispatch,

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::adopt::{Adopter, LineStarter};
@@ -25,12 +24,13 @@ use crate::control::Control;
 use crate::control::server::Socket;
 use crate::dispatch::Dispatch;
 use crate::line::LineConfig;
+use crate::pulse::Tether;
 use crate::site::{Devices, Site, unmapped};
 use crate::snapshot::Board;
 use crate::store::{Opened, Running, Store, StoreError, Wiring};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, LogRing};
-use crate::{clock, cloud, systemd};
+use crate::{clock, cloud, systemd, watchdog};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl Agent {
         tell_problems(&loaded.warnings, &loaded.config);
         let config = loaded.config;
         let secret = read_secret(&config);
+        let starting = systemd::Starting::begin("opening the database");
         let opened = Opened::open(&places.state)?;
         let (devices, rules) = site_devices(&config, &opened)?;
         let known = opened.known_devices()?;
@@ -69,6 +70,7 @@ impl Agent {
             said: say.clone(),
             join_digest: cloud::join_digest,
         })?;
+        drop(starting);
         let socket = Socket::bind(&places.control)
             .with_context(|| format!("cannot listen on {}", places.control.display()))?;
         let parts = Parts {
@@ -85,7 +87,8 @@ impl Agent {
     }
 
     fn start(parts: Parts, running: Running) -> Self {
-        let supervisor = Supervisor::new();
+        let watched = systemd::watchdog();
+        let supervisor = Supervisor::new(watched);
         let store = running.store;
         let board = Board::new(problems(&parts.config));
         let control = Control {
@@ -97,20 +100,28 @@ impl Agent {
         supervisor.core("store", async move { store_ended(running.ended.await) });
         supervisor.core(
             "timer",
-            timer(store.clone(), running.next_tick, stop.clone()),
+            timer(store.clone(), running.next_tick, supervisor.tether("timer")),
         );
+        if let Some(period) = watched {
+            watch(&supervisor, &store, period);
+        }
         let lines = LineStarter {
             store: store.clone(),
             dispatch: parts.dispatch,
             spawner: supervisor.lines(),
-            stop: stop.clone(),
+            stop,
         };
         start_lines(&lines, &parts.site);
         let spawner = supervisor.spawner();
-        let serve = parts.socket.serve(control.clone(), spawner, stop.clone());
+        let serve = parts
+            .socket
+            .serve(control.clone(), spawner, supervisor.tether("control"));
         supervisor.core("control", never_fails(serve));
         let (pings, asked) = mpsc::channel(PINGS);
-        supervisor.core("ping", ping::run(asked, parts.say, stop.clone()));
+        supervisor.core(
+            "ping",
+            ping::run(asked, parts.say, supervisor.tether("ping")),
+        );
         let intake = Intake {
             control,
             adopter: adopter(&parts.config, &parts.site, lines),
@@ -120,10 +131,8 @@ impl Agent {
             logs: parts.logs,
         };
         let settings = settings(&parts.config, parts.secret);
-        supervisor.core(
-            "uplink",
-            never_fails(Uplink::run(intake, settings, parts.said, stop)),
-        );
+        let uplink = Uplink::run(intake, settings, parts.said, supervisor.tether("uplink"));
+        supervisor.core("uplink", never_fails(uplink));
         Self {
             supervisor,
             store,
@@ -287,18 +296,27 @@ fn read_secret(config: &Config) -> SecretString {
     SecretString::from(secret.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+fn watch(supervisor: &Supervisor, store: &Store, period: Duration) {
+    let ask = watchdog::ask_store(store.clone(), supervisor.tether("store"));
+    supervisor.core("store watch", ask);
+    let feed = watchdog::feed(supervisor.pulses(), period, supervisor.stop_token());
+    supervisor.core("watchdog", never_fails(feed));
+}
+
 /// Wakes the store when it wants to be woken, and lets it save the mark of taken answers when nothing else happens.
 async fn timer(
     store: Store,
     mut next: watch::Receiver<Option<Mono>>,
-    stop: CancellationToken,
+    tether: Tether,
 ) -> Result<(), StoreError> {
     let mut flush = clock::mono().plus(FLUSH_EVERY);
     loop {
+        tether.pulse.beat();
         let tick = *next.borrow_and_update();
         let until = tick.map_or(flush, |tick| tick.min(flush));
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = tether.stop.cancelled() => return Ok(()),
+            () = tether.pulse.due() => {}
             changed = next.changed() => if changed.is_err() { return Ok(()) },
             () = clock::sleep_until(until) => {
                 if clock::mono() >= flush {

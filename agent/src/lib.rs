@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod dispatch;
 pub mod line;
+pub mod pulse;
 pub mod site;
 pub mod snapshot;
 pub mod store;
@@ -18,5 +19,6 @@ pub mod supervisor;
 pub mod systemd;
 pub mod telemetry;
 pub mod transport;
+pub mod watchdog;
 
 pub use command::main;

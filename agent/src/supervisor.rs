@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::clock;
+use crate::pulse::{Pulses, Tether};
 
 /// Owns all tasks of the process.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Supervisor {
     tasks: TaskTracker,
     lines: TaskTracker,
     stop: CancellationToken,
+    pulses: Pulses,
     over: mpsc::Sender<Over>,
     ended: mpsc::Receiver<Over>,
 }
@@ -47,6 +49,7 @@ impl Spawner {
 #[derive(Clone, Debug)]
 pub struct LineSpawner {
     tasks: TaskTracker,
+    pulses: Pulses,
 }
 
 impl LineSpawner {
@@ -60,14 +63,18 @@ impl LineSpawner {
         F: Future<Output = ()> + Send + 'static,
         C: Future<Output = ()> + Send + 'static,
     {
-        let tasks = self.tasks.clone();
+        let (tasks, pulses) = (self.tasks.clone(), self.pulses.clone());
         self.tasks.spawn(async move {
             let mut crashes = Crashes::default();
             while let Err(failure) = tasks.spawn(make()).await {
                 if failure.is_cancelled() {
                     break;
                 }
+                // What a line does with its device is its own affair. Here somebody waits for us: until what the line had
+                // in its hands is settled, its device gets nothing.
+                let watched = pulses.unit(format!("supervision of line {name}"));
                 settle().await;
+                drop(watched);
                 if crashes.add(clock::mono()) == Patience::Exhausted {
                     error!(device = %name, "the line keeps crashing and is given up");
                     break;
@@ -90,13 +97,15 @@ enum Patience {
 struct Crashes(Vec<Mono>);
 
 impl Supervisor {
-    pub fn new() -> Self {
+    /// `watchdog`: how often the service manager wants to hear that every unit lives.
+    pub fn new(watchdog: Option<Duration>) -> Self {
         let (over, ended) = mpsc::channel(CORE_UNITS);
         let (tasks, lines) = (TaskTracker::new(), TaskTracker::new());
         Self {
             tasks,
             lines,
             stop: CancellationToken::new(),
+            pulses: Pulses::new(watchdog),
             over,
             ended,
         }
@@ -105,6 +114,18 @@ impl Supervisor {
     /// Cancelled when everything is to stop.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// What a core unit is given, which from now on has to report.
+    pub fn tether(&self, unit: &'static str) -> Tether {
+        Tether {
+            stop: self.stop.clone(),
+            pulse: self.pulses.unit(unit),
+        }
+    }
+
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     pub fn spawner(&self) -> Spawner {
@@ -136,6 +157,7 @@ impl Supervisor {
     pub fn lines(&self) -> LineSpawner {
         LineSpawner {
             tasks: self.lines.clone(),
+            pulses: self.pulses.clone(),
         }
     }
 
@@ -165,12 +187,6 @@ async fn wait(tasks: &TaskTracker, patience: Duration, otherwise: &str) {
     }
 }
 
-impl Default for Supervisor {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Crashes {
     fn add(&mut self, now: Mono) -> Patience {
         self.0.push(now);
@@ -189,6 +205,25 @@ const FORGIVEN_AFTER_MS: u64 = 10 * 60 * 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_crashed_line_that_cannot_be_settled_is_missed() {
+        let patience = Duration::from_secs(30);
+        let supervisor = Supervisor::new(Some(patience));
+        let (begun, mut settling) = mpsc::channel::<()>(1);
+        let settle = move || {
+            let begun = begun.clone();
+            async move {
+                let _ = begun.send(()).await;
+                std::future::pending::<()>().await;
+            }
+        };
+        let crash = || async { assert_eq!(clock::mono(), Mono(u64::MAX), "a planned crash") };
+        supervisor.lines().line("chem-1".into(), crash, settle);
+        settling.recv().await.unwrap();
+        let silence = supervisor.pulses().silent(clock::mono().plus(patience * 2));
+        assert_eq!(silence.unwrap().unit, "supervision of line chem-1");
+    }
 
     #[test]
     fn five_crashes_in_ten_minutes_are_too_many() {

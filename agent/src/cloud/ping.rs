@@ -6,11 +6,11 @@ use agent_core::push::Mono;
 use agent_core::route::HostPort;
 use agent_wire::{PING, ToServer, TransmitResponse};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::{Said, refusal};
 use crate::clock;
 use crate::config::Timing;
+use crate::pulse::{Pulse, Tether};
 use crate::transport;
 
 /// One ping that was asked for.
@@ -46,23 +46,25 @@ impl PingRequest {
 pub async fn run(
     mut requests: mpsc::Receiver<PingRequest>,
     said: mpsc::Sender<Said>,
-    stop: CancellationToken,
+    tether: Tether,
 ) -> Result<(), std::convert::Infallible> {
     loop {
+        tether.pulse.beat();
         let request = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = tether.stop.cancelled() => return Ok(()),
+            () = tether.pulse.due() => continue,
             request = requests.recv() => request,
         };
         let Some(request) = request else {
             return Ok(());
         };
-        let answer = ping(request).await;
+        let answer = ping(request, &tether.pulse).await;
         // Nobody to say it to means that the agent is stopping.
         let _ = said.send(Said::Reply(answer)).await;
     }
 }
 
-async fn ping(request: PingRequest) -> ToServer {
+async fn ping(request: PingRequest, pulse: &Pulse) -> ToServer {
     let timing = Timing {
         connect_timeout: PATIENCE,
         ..Timing::default()
@@ -73,6 +75,7 @@ async fn ping(request: PingRequest) -> ToServer {
     )];
     let mut times = Vec::new();
     for seq in 1..=request.count {
+        pulse.beat();
         let before = clock::mono();
         match transport::knock(&request.to, &timing).await {
             Ok(()) => {

@@ -24,7 +24,6 @@ use agent_wire::ToServer;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use url::Url;
 
@@ -38,6 +37,7 @@ use super::token::{AccessToken, Credentials, TokenError};
 use super::websocket::{Event, OpenError, WebSocket};
 use super::{CloudSide, Link, Said, told};
 use crate::clock;
+use crate::pulse::Tether;
 
 /// Where the cloud is and who we are to it.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct Uplink<C> {
     cloud: Arc<C>,
     /// `None` once nobody can say anything any more.
     said: Option<mpsc::Receiver<Said>>,
-    cancel: CancellationToken,
+    tether: Tether,
     dialler: Arc<Dialler>,
     http: HttpClient,
     machine: Machine,
@@ -88,33 +88,26 @@ enum Wake {
     Page(Page),
     Agent(Result<AgentRecord, FhirError>),
     Timer,
+    /// A sign of life is due, and going round the loop gives it.
+    Pulse,
 }
 
 impl<C: CloudSide> Uplink<C> {
     /// Keeps the session until cancelled. It needs no network to begin, and nothing makes it give up.
-    pub async fn run(
-        cloud: C,
-        settings: Settings,
-        said: mpsc::Receiver<Said>,
-        cancel: CancellationToken,
-    ) {
-        Self::new(cloud, settings, said, cancel).keep().await;
+    pub async fn run(cloud: C, settings: Settings, said: mpsc::Receiver<Said>, tether: Tether) {
+        Self::new(cloud, settings, said, tether).keep().await;
     }
 
     async fn keep(mut self) {
         while !self.machine.is_stopped() {
+            self.tether.pulse.beat();
             let wake = self.wake().await;
             self.handle(wake).await;
             self.work().await;
         }
     }
 
-    fn new(
-        cloud: C,
-        settings: Settings,
-        said: mpsc::Receiver<Said>,
-        cancel: CancellationToken,
-    ) -> Self {
+    fn new(cloud: C, settings: Settings, said: mpsc::Receiver<Said>, tether: Tether) -> Self {
         let cloud = Arc::new(cloud);
         let dialler = Arc::new(Dialler::new(settings.trust.clone()));
         Self {
@@ -123,7 +116,7 @@ impl<C: CloudSide> Uplink<C> {
             settings: Arc::new(settings),
             cloud,
             said: Some(said),
-            cancel,
+            tether,
             dialler,
             machine: Machine::new(),
             token: None,
@@ -141,7 +134,7 @@ impl<C: CloudSide> Uplink<C> {
         let timer = sleep(self.time_to_deadline());
         let may_say = self.socket.as_ref().is_none_or(WebSocket::has_room);
         tokio::select! {
-            () = self.cancel.cancelled() => Wake::Stop,
+            () = self.tether.stop.cancelled() => Wake::Stop,
             result = self.fetching.done() => Wake::Token(result),
             result = self.dialling.done() => Wake::Opened(result),
             event = next(&mut self.socket) => Wake::Socket(event),
@@ -149,6 +142,7 @@ impl<C: CloudSide> Uplink<C> {
             page = self.answers.page() => Wake::Page(page),
             result = self.record.done() => Wake::Agent(result),
             () = timer => Wake::Timer,
+            () = self.tether.pulse.due() => Wake::Pulse,
         }
     }
 
@@ -167,6 +161,7 @@ impl<C: CloudSide> Uplink<C> {
             Wake::Page(page) => self.answers.page_came(page, clock::mono()),
             Wake::Agent(result) => self.agent_came(result).await,
             Wake::Timer => self.timer().await,
+            Wake::Pulse => {}
         }
     }
 

@@ -26,6 +26,7 @@ pub fn run(args: &RunArgs, control: PathBuf) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
+        .max_blocking_threads(READERS)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
@@ -38,3 +39,5 @@ fn state_directory() -> PathBuf {
 
 /// Sockets are light work; the database has a thread of its own.
 const WORKERS: usize = 2;
+/// Threads that read the database and look up names. The unit file's `TasksMax` has room for them.
+const READERS: usize = 32;

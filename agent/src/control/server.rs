@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::verbs::Verb;
 use super::{Control, error};
+use crate::pulse::Tether;
 use crate::supervisor::Spawner;
 
 /// The listening socket, with its rights set.
@@ -41,11 +41,13 @@ impl Socket {
     }
 
     /// Serves until told to stop.
-    pub async fn serve(self, control: Control, spawner: Spawner, stop: CancellationToken) {
+    pub async fn serve(self, control: Control, spawner: Spawner, tether: Tether) {
         let seats = Arc::new(Semaphore::new(SEATS));
         loop {
+            tether.pulse.beat();
             let accepted = tokio::select! {
-                () = stop.cancelled() => break,
+                () = tether.stop.cancelled() => break,
+                () = tether.pulse.due() => continue,
                 accepted = self.listener.accept() => accepted,
             };
             match (accepted, Arc::clone(&seats).try_acquire_owned()) {

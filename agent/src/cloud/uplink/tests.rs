@@ -7,6 +7,7 @@ use agent_wire::{PushRequest, ToAgent};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
 
 use self::fake_cloud::FakeCloud;
 use self::fake_server::{FakeServer, Session, agent_resource};
@@ -46,7 +47,7 @@ impl Bench {
         };
         let (said, hearing) = mpsc::channel(64);
         let cancel = CancellationToken::new();
-        let mut unit = Uplink::new(cloud.clone(), settings, hearing, cancel.clone());
+        let mut unit = Uplink::new(cloud.clone(), settings, hearing, cancel.clone().into());
         unit.throw = || Dice(0);
         Self {
             server,
