@@ -119,7 +119,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::store::{Opened, Wiring};
+    use crate::store::{Bounds, Opened, Wiring};
     use crate::supervisor::Supervisor;
 
     const ANALYZER: Remote = Remote {
@@ -147,6 +147,11 @@ mod tests {
             .start(Wiring {
                 devices: Vec::new(),
                 limit: 10,
+                bounds: Bounds {
+                    max_disk: 1 << 30,
+                    min_free: 1 << 20,
+                    reserve: 1 << 20,
+                },
                 lines: dispatch.clone(),
                 said: mpsc::channel(1).0,
                 join_digest: crate::cloud::join_digest,

@@ -19,7 +19,7 @@ use crate::cloud::intake::Intake;
 use crate::cloud::token::Credentials;
 use crate::cloud::uplink::{Settings, Uplink};
 use crate::cloud::{Said, dial, ping};
-use crate::config::{Config, DeviceConfig, Paths, Problem, Trust, load};
+use crate::config::{Config, DeviceConfig, Limits, Paths, Problem, Trust, load};
 use crate::control::Control;
 use crate::control::server::Socket;
 use crate::dispatch::Dispatch;
@@ -27,7 +27,7 @@ use crate::line::LineConfig;
 use crate::pulse::Tether;
 use crate::site::{Devices, Site, unmapped};
 use crate::snapshot::Board;
-use crate::store::{Opened, Running, Store, StoreError, Wiring};
+use crate::store::{Bounds, Opened, Running, Store, StoreError, Wiring};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, LogRing};
 use crate::{clock, cloud, systemd, watchdog};
@@ -57,7 +57,7 @@ impl Agent {
         let config = loaded.config;
         let secret = read_secret(&config);
         let starting = systemd::Starting::begin("opening the database");
-        let opened = Opened::open(&places.state)?;
+        let opened = Opened::open(&places.state).map_err(|error| anyhow!(error.sentence()))?;
         let (devices, rules) = site_devices(&config, &opened)?;
         let known = opened.known_devices()?;
         let site = Site::new(Devices::new(devices, rules, config.broken.clone())?);
@@ -66,10 +66,12 @@ impl Agent {
         let running = opened.start(Wiring {
             devices: queue_devices(&site.devices(), known, &config),
             limit: config.limits.max_queued_total,
+            bounds: bounds(&config.limits),
             lines: dispatch.clone(),
             said: say.clone(),
             join_digest: cloud::join_digest,
-        })?;
+        });
+        let running = running.map_err(|error| anyhow!(error.sentence()))?;
         drop(starting);
         let socket = Socket::bind(&places.control)
             .with_context(|| format!("cannot listen on {}", places.control.display()))?;
@@ -333,8 +335,17 @@ async fn timer(
     }
 }
 
-fn store_ended<E>(ended: Result<Result<(), StoreError>, E>) -> Result<(), StoreError> {
-    ended.unwrap_or_else(|_| Err(StoreError::Promise("the store's thread crashed".into())))
+fn store_ended<E>(ended: Result<Result<(), StoreError>, E>) -> Result<(), String> {
+    let ended = ended.unwrap_or_else(|_| Err(StoreError::Promise("its thread crashed".into())));
+    ended.map_err(|error| error.sentence())
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        max_disk: limits.max_disk as u64,
+        min_free: limits.min_free as u64,
+        reserve: limits.reserve as u64,
+    }
 }
 
 async fn never_fails(unit: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {

@@ -95,6 +95,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
     let max_queued = section.count("max_queued", 1..=MOST_QUEUED);
     let max_queued_total = section.count("max_queued_total", 1..=MOST_QUEUED);
     let max_devices = section.count("max_devices", 1..=super::MOST_DEVICES);
+    let disk = read_disk(section);
     let value =
         |found: &Option<Found<usize>>, default| found.as_ref().map_or(default, |found| found.value);
     let limits = Limits {
@@ -102,6 +103,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         max_queued: value(&max_queued, defaults.max_queued),
         max_queued_total: value(&max_queued_total, defaults.max_queued_total),
         max_devices: value(&max_devices, defaults.max_devices),
+        ..disk
     };
     if let Some(found) = max_queued.filter(|_| limits.max_queued > limits.max_queued_total) {
         let words = [
@@ -111,6 +113,20 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         section.warn("max_queued", found.place, words);
     }
     limits
+}
+
+/// The limits that keep the disk from filling up.
+fn read_disk(section: &mut Section<'_>) -> Limits {
+    let defaults = Limits::default();
+    let max_disk = section.count("max_disk", LEAST_DISK..=MOST_DISK);
+    let min_free = section.count("min_free", LEAST_FREE..=MOST_DISK);
+    let reserve = section.count("reserve", LEAST_FREE..=MOST_RESERVE);
+    Limits {
+        max_disk: max_disk.map_or(defaults.max_disk, Found::into_value),
+        min_free: min_free.map_or(defaults.min_free, Found::into_value),
+        reserve: reserve.map_or(defaults.reserve, Found::into_value),
+        ..defaults
+    }
 }
 
 fn read_retention(section: &mut Section<'_>) -> Retention {
@@ -149,3 +165,8 @@ fn read_level(section: &mut Section<'_>) -> Level {
 
 const PRIVATE_NETWORKS: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8"];
 const LONGEST_KEPT: Duration = Duration::from_hours(3650 * 24);
+/// A database with less has no room for its own tables and one large push.
+const LEAST_DISK: usize = 16 << 20;
+const MOST_DISK: usize = 1 << 40;
+const LEAST_FREE: usize = 1 << 20;
+const MOST_RESERVE: usize = 1 << 30;

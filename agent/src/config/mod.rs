@@ -119,6 +119,12 @@ pub struct Limits {
     /// Pushes that wait for all devices.
     pub max_queued_total: usize,
     pub max_devices: usize,
+    /// Bytes in use in the database, above which no new push is taken.
+    pub max_disk: usize,
+    /// Bytes free on the file system of the state, below which no new push is taken.
+    pub min_free: usize,
+    /// Bytes of a file that is given up when the disk is full.
+    pub reserve: usize,
 }
 
 impl Default for Limits {
@@ -128,6 +134,9 @@ impl Default for Limits {
             max_queued: 100_000,
             max_queued_total: 1_000_000,
             max_devices: 1000,
+            max_disk: 8 << 30,
+            min_free: 128 << 20,
+            reserve: 16 << 20,
         }
     }
 }

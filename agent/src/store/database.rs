@@ -1,7 +1,7 @@
 //! Opening the database: pragmas that are read back, versions that only go up, numbers for devices.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use tracing::warn;
 
 use super::StoreError;
+use super::wal::{Checkpoint, checkpoint};
 
 /// Every version of the schema, oldest first. A version is never edited once it was released.
 const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("migrations/0001_first.sql"))];
@@ -32,23 +33,31 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     promise(&connection).map_err(sql("set up the database"))?;
     check_promise(&connection)?;
     migrate(&mut connection).map_err(sql("migrate the database"))?;
+    // What the last process wrote and could not sync may be in memory alone: copied from there into the database and
+    // synced, it is safe, and the log begins anew. Syncing the log once more would only seem to help.
+    checkpoint(&connection, Checkpoint::Restart).map_err(sql("bring the log into the database"))?;
     raise_fence(&connection).map_err(sql("count this start in the database"))?;
     Ok(connection)
 }
 
 /// The file exists with the right rights before `SQLite` sees it; its WAL inherits them.
+///
+/// A new file's name is synced too: a database that is gone after a power cut has acknowledged in vain.
 fn create_private(path: &Path) -> Result<(), StoreError> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|source| StoreError::Directory {
-            path: path.display().to_string(),
-            source,
-        })
+    let create = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        path.parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    create().map_err(|source| StoreError::Directory {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn refuse_the_future(connection: &Connection, path: &Path) -> Result<(), StoreError> {
@@ -73,7 +82,7 @@ fn promise(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA synchronous = FULL;
          PRAGMA secure_delete = ON;
          PRAGMA foreign_keys = OFF;
-         PRAGMA wal_autocheckpoint = 1000;
+         PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;",
     )?;
     // A WAL that is kept is overwritten, which syncs twice as fast as one that grows.

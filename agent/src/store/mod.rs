@@ -7,21 +7,27 @@
 //! Readers use a connection of their own, read-only, and hold no transaction longer than a page.
 
 mod database;
+mod examine;
+mod fault;
+mod house;
 mod load;
 mod mutant;
 mod owner;
 mod parcel;
 mod read;
 mod recover;
+mod reserve;
 mod rows;
+mod space;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use agent_core::delivery::{Outcome, Words};
 use agent_core::phi::Phi;
@@ -36,6 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::cloud::{Answer, Said};
 pub(crate) use load::{print_of, print_of_digest};
 pub use read::{History, HistoryEvent};
+pub use space::{Bounds, Room};
 
 /// Why the store cannot be used. All but `Busy` are for a person to repair.
 #[derive(Debug, Error)]
@@ -61,6 +68,13 @@ pub enum StoreError {
     },
     #[error("the database does not keep its promise: {0}")]
     Promise(String),
+    #[error(
+        "the database is damaged: {0}; keep its three files for an examination, then restore a backup \
+         or move the state directory away to start empty"
+    )]
+    Damaged(String),
+    #[error("{0}")]
+    Broken(String),
     #[error("cannot {doing}")]
     Sql {
         doing: &'static str,
@@ -84,6 +98,9 @@ struct Shared {
     last_answer: AtomicU64,
     room: Arc<Semaphore>,
     reader: read::Reader,
+    room_on_disk: Arc<Mutex<Room>>,
+    /// Set by a reader that found the disk or the database broken: the writer stops.
+    broken: OnceLock<String>,
 }
 
 /// One recorded try to deliver a push. Only the store makes one, after its record is durable; the line gives it back
@@ -173,6 +190,7 @@ pub struct Opened {
 pub struct Wiring<L> {
     pub devices: Vec<(DeviceNo, DeviceConfig)>,
     pub limit: usize,
+    pub bounds: Bounds,
     pub lines: L,
     pub said: mpsc::Sender<Said>,
     pub join_digest: JoinDigest,
@@ -193,7 +211,20 @@ impl Opened {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let lock = owner::Lock::take(directory)?;
         let path = directory.join("wardpost.db");
-        let connection = database::open(&path)?;
+        let mut connection = match database::open(&path) {
+            // What an earlier process kept back for this: the queue can be settled, new pushes are refused.
+            Err(error) if error.fault() == fault::Fault::Full => {
+                reserve::Reserve::new(directory, 0)
+                    .give_up()
+                    .map_err(|source| {
+                        let path = directory.display().to_string();
+                        StoreError::Directory { path, source }
+                    })?;
+                database::open(&path)?
+            }
+            opened => opened?,
+        };
+        examine::newest(&mut connection)?;
         let reader = read::Reader::open(&path)?;
         Ok(Self {
             connection,
@@ -329,13 +360,21 @@ impl Store {
     /// What the disk knows of one push.
     pub async fn history(&self, push: PushId) -> Result<Option<History>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        off_worker(move || shared.reader.history(push)).await
+        let read = off_worker(move || shared.reader.history(push)).await;
+        self.judged(read).await
     }
 
     /// Recorded answers after `after`, oldest first.
     pub async fn answers_after(&self, after: Seq, limit: usize) -> Result<Vec<Answer>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        off_worker(move || shared.reader.answers_after(after, limit)).await
+        let read = off_worker(move || shared.reader.answers_after(after, limit)).await;
+        self.judged(read).await
+    }
+
+    /// How much room the disk had when it was looked at last.
+    pub fn room_on_disk(&self) -> Room {
+        let room = &self.shared.room_on_disk;
+        room.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Every answer up to here has left the socket. Costs nothing: the next commit carries the mark.
@@ -354,6 +393,17 @@ impl Store {
     /// Lets the writer finish what waits, and ends it.
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.ask(Request::Stop).await
+    }
+
+    /// What a reader cannot read, nobody should go on with: the writer is told to stop.
+    async fn judged<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &read
+            && error.fault() == fault::Fault::Broken
+        {
+            self.shared.broken.get_or_init(|| error.sentence());
+            self.send(Request::Nudge).await?;
+        }
+        read
     }
 
     /// A share of the memory for pushes that wait to be stored; waits until there is one.
@@ -381,6 +431,15 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.send(request(reply)).await?;
         answer.await.map_err(|_| StoreError::Stopped)
+    }
+}
+
+impl Shared {
+    fn trusted(&self) -> Result<(), StoreError> {
+        match self.broken.get() {
+            None => Ok(()),
+            Some(why) => Err(StoreError::Broken(why.clone())),
+        }
     }
 }
 

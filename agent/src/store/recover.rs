@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::push::{DeviceNo, NewPush};
-use rusqlite::ErrorCode;
 use tracing::warn;
 
 use super::database::sql;
+use super::fault::{Fault, fault};
 use super::parcel::Cache;
+use super::reserve::Given;
 use super::rows::AuditChain;
+use super::space::FULL;
 use super::writer::{Batch, Writer};
 use super::{Lines, Request, StoreError, load};
 use crate::clock;
@@ -33,9 +35,13 @@ impl<L: Lines> Writer<L> {
         batch: Batch,
     ) -> Result<(), StoreError> {
         warn!(error = %source, requests = batch.again.len(), "a commit failed");
-        self.rebuild()?;
-        if !is_passing(&source) {
+        if fault(&source) == Fault::Broken {
             return Err(sql("commit")(source));
+        }
+        self.rebuild()?;
+        if fault(&source) == Fault::Full && !batch.again.iter().any(is_push) {
+            // Time, a command or a line has found no room; it comes again with the nudge.
+            self.space.out_of_room();
         }
         let mut room = Room::Perhaps;
         for request in batch.again {
@@ -53,15 +59,24 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    /// One request in a commit of its own.
+    /// One request in a commit of its own; once more without the reserve if there is no room.
     fn alone(&mut self, request: Request) -> Result<(), StoreError> {
         let must = matches!(request, Request::Settle(..) | Request::Late(..));
         let mut batch = Batch::default();
         let done = self.decide(request, clock::now(), &mut batch);
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch),
+            Err(source)
+                if fault(&source) == Fault::Full && self.space.out_of_room() == Given::Up =>
+            {
+                self.rebuild()?;
+                batch
+                    .again
+                    .into_iter()
+                    .try_for_each(|request| self.alone(request))
+            }
             // A line's news may want to record an attempt; without room the attempt is not made.
-            Err(source) if !must && is_passing(&source) => self.rebuild(),
+            Err(source) if !must && fault(&source) != Fault::Broken => self.rebuild(),
             Err(source) => Err(sql("record what a device did")(source)),
         }
     }
@@ -73,9 +88,9 @@ impl<L: Lines> Writer<L> {
         let done = self.decide(request, clock::now(), &mut batch);
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch).map(|()| Room::Perhaps),
-            Err(source) if is_passing(&source) => {
+            Err(source) if fault(&source) != Fault::Broken => {
                 self.rebuild()?;
-                let full = source.sqlite_error_code() == Some(ErrorCode::DiskFull);
+                let full = fault(&source) == Fault::Full;
                 let why = if full {
                     FULL
                 } else {
@@ -94,12 +109,29 @@ impl<L: Lines> Writer<L> {
         }
     }
 
-    fn rebuild(&mut self) -> Result<(), StoreError> {
-        if !self.connection.is_autocommit() {
-            self.connection
-                .execute_batch("ROLLBACK")
-                .map_err(sql("roll back"))?;
+    /// Starts; on a disk without room once more with the reserve given up.
+    pub(super) fn begin_or_make_room(&mut self) -> Result<(), StoreError> {
+        match self.begin() {
+            Err(error) if error.fault() == Fault::Full => {
+                self.space.out_of_room();
+                self.roll_back()?;
+                self.begin()
+            }
+            begun => begun,
         }
+    }
+
+    fn roll_back(&self) -> Result<(), StoreError> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection
+            .execute_batch("ROLLBACK")
+            .map_err(sql("roll back"))
+    }
+
+    fn rebuild(&mut self) -> Result<(), StoreError> {
+        self.roll_back()?;
         self.cache = Cache::default();
         let devices = self.wiring.devices.clone();
         let loader = load::load(&self.connection, self.wiring.limit, devices)
@@ -110,14 +142,8 @@ impl<L: Lines> Writer<L> {
     }
 }
 
-/// Whether it is worth trying the parts of a failed batch alone: a full disk or a refused row passes, an I/O error does
-/// not (a failed sync must never be tried again: the kernel may have dropped the pages).
-pub(super) fn is_passing(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DiskFull | ErrorCode::ConstraintViolation | ErrorCode::TooBig)
-    )
+fn is_push(request: &Request) -> bool {
+    matches!(request, Request::Accept(push, _) if push.device != DeviceNo::SELF)
 }
 
-const FULL: &str = "the agent's disk is full, so it could not store the push; make room on the box, then push again";
 const NUDGE_AFTER: Duration = Duration::from_secs(1);

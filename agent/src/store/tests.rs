@@ -55,6 +55,11 @@ impl Bench {
         let wiring = Wiring {
             devices: vec![(CHEM, device())],
             limit: 1000,
+            bounds: Bounds {
+                max_disk: 1 << 30,
+                min_free: 1 << 20,
+                reserve: 1 << 20,
+            },
             lines: Hands(hand),
             said: say,
             join_digest: |parcel| Some(Sha256::digest(parcel.body.0.as_bytes()).into()),

@@ -9,8 +9,9 @@
 //! ```
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
@@ -25,6 +26,8 @@ use super::database::{self, sql};
 use super::mutant::{self, Mutant};
 use super::parcel::{Cache, parcel, parcel_of};
 use super::rows::AuditChain;
+use super::space::Space;
+use super::wal::Wal;
 use super::{
     Attempt, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running, Shared, Store,
     StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
@@ -35,7 +38,10 @@ use crate::cloud::{Answer, Said};
 /// Requests that share a commit at most: what waits goes in, but one commit must stay short.
 const BATCH: usize = 256;
 
-pub(super) fn start<L: Lines>(opened: Opened, wiring: Wiring<L>) -> Result<Running, StoreError> {
+pub(super) fn start<L: Lines>(
+    mut opened: Opened,
+    wiring: Wiring<L>,
+) -> Result<Running, StoreError> {
     let (requests, inbox) = mpsc::channel(REQUESTS);
     let (wake, next_tick) = watch::channel(None);
     let (end, ended) = oneshot::channel();
@@ -44,8 +50,14 @@ pub(super) fn start<L: Lines>(opened: Opened, wiring: Wiring<L>) -> Result<Runni
         last_answer: AtomicU64::new(0),
         room: Arc::new(Semaphore::new(WAITING_KIB as usize)),
         reader: opened.reader,
+        room_on_disk: Arc::default(),
+        broken: OnceLock::new(),
     });
+    let directory = opened.path.parent().unwrap_or(Path::new(""));
+    let posted = Arc::clone(&shared.room_on_disk);
     let mut writer = Writer {
+        wal: Wal::watch(&mut opened.connection).map_err(sql("watch the log"))?,
+        space: Space::new(directory, wiring.bounds, posted),
         queue: Queue::new(0),
         chain: AuditChain::read(&opened.connection).map_err(sql("read the audit chain"))?,
         connection: opened.connection,
@@ -56,7 +68,7 @@ pub(super) fn start<L: Lines>(opened: Opened, wiring: Wiring<L>) -> Result<Runni
         wiring,
         _lock: opened.lock,
     };
-    writer.begin()?;
+    writer.begin_or_make_room()?;
     info!(database = %opened.path.display(), "store open");
     std::thread::Builder::new()
         .name("store".into())
@@ -82,6 +94,8 @@ pub(super) struct Writer<L> {
     /// Set after a failed batch: when every device is looked at anew.
     pub(super) nudge: Option<Mono>,
     pub(super) wiring: Wiring<L>,
+    pub(super) space: Space,
+    pub(super) wal: Wal,
     _lock: owner::Lock,
 }
 
@@ -100,7 +114,7 @@ type Reply = Box<dyn FnOnce() + Send>;
 
 impl<L: Lines> Writer<L> {
     /// Rebuilds the queue and writes down what the end of the last process has made of open attempts.
-    fn begin(&mut self) -> Result<(), StoreError> {
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
         let mut devices = self.wiring.devices.clone();
         plant_blind_resend(&mut devices);
@@ -133,7 +147,9 @@ impl<L: Lines> Writer<L> {
                 .iter()
                 .position(|request| matches!(request, Request::Stop(_)));
             let last = stop.map(|at| waiting.split_off(at));
+            self.shared.trusted()?;
             self.batch(waiting.drain(..))?;
+            self.keep_house()?;
             if let Some(Request::Stop(done)) = last.and_then(|rest| rest.into_iter().next()) {
                 return self.close(done);
             }
@@ -202,7 +218,7 @@ impl<L: Lines> Writer<L> {
             Request::Accept(push, room) => {
                 batch.again.push(Request::Accept(Arc::clone(&push), room));
                 let known = self.known(&push, now)?;
-                self.queue.accept(push, known, &mut turn);
+                self.admit(push, known, &mut turn)?;
             }
             Request::Own(push, own) => {
                 batch.again.push(Request::Accept(Arc::clone(&push), None));
