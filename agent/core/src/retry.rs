@@ -18,6 +18,14 @@ impl Dice {
     }
 }
 
+/// For how long a server asked to be left alone, with the refusal that said so (`Retry-After`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AskedWait {
+    #[default]
+    Nothing,
+    For(Duration),
+}
+
 /// A wait that doubles from `min` to `max`. No wait is ever outside of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Backoff {
@@ -68,6 +76,22 @@ pub fn reconnect_wait(failures: u32, dice: Dice) -> Duration {
     grown.min(dice.between(RECONNECT_CAP.0, RECONNECT_CAP.1))
 }
 
+/// A wait that heeds what a server asked for, within reason.
+///
+/// It is never shorter than asked, and somewhat longer, since others were asked for the same; but nobody may ask for
+/// so much that an outage outlives its cause.
+pub fn heeded(wait: Duration, asked: AskedWait, dice: Dice) -> Duration {
+    let AskedWait::For(asked) = asked else {
+        return wait;
+    };
+    let asked = asked.min(LONGEST_ASKED);
+    wait.max(dice.between(asked, asked + SPREAD_OF_ASKED))
+}
+
+/// So much of a server's wish is granted.
+const LONGEST_ASKED: Duration = Duration::from_secs(15);
+/// Those who were asked to come back at the same moment come back within this time after it.
+const SPREAD_OF_ASKED: Duration = Duration::from_secs(5);
 /// From and to of the first wait.
 const RECONNECT_FIRST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// From and to of the longest wait.
@@ -116,6 +140,17 @@ mod tests {
         assert_eq!(reconnect_wait(2, LOWEST), Duration::from_millis(1300));
         assert_eq!(reconnect_wait(u32::MAX, LOWEST), secs(8));
         assert_eq!(reconnect_wait(u32::MAX, HIGHEST), secs(10));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_pause_gets_it_but_never_more_than_twenty_seconds() {
+        let asked = |n| AskedWait::For(secs(n));
+        assert_eq!(heeded(secs(2), AskedWait::Nothing, HIGHEST), secs(2));
+        assert_eq!(heeded(secs(2), asked(7), LOWEST), secs(7));
+        assert_eq!(heeded(secs(2), asked(7), HIGHEST), secs(12));
+        assert_eq!(heeded(secs(9), asked(0), LOWEST), secs(9));
+        assert_eq!(heeded(secs(2), asked(u64::MAX), LOWEST), secs(15));
+        assert_eq!(heeded(secs(2), asked(u64::MAX), HIGHEST), secs(20));
     }
 
     proptest! {

@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_core::push::Timestamp;
+use agent_core::retry::AskedWait;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -18,8 +20,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 use url::{Position, Url};
 
-use super::agent_version;
 use super::dial::{DialError, Dialler};
+use super::{agent_version, headers};
 
 /// Sends requests through one dialler.
 #[derive(Clone, Debug)]
@@ -33,6 +35,9 @@ pub struct HttpAnswer {
     pub status: u16,
     /// Where a redirect leads.
     pub location: Option<String>,
+    pub asked: AskedWait,
+    /// What time it was there.
+    pub date: Option<Timestamp>,
     pub body: Vec<u8>,
 }
 
@@ -128,6 +133,10 @@ impl HttpClient {
 async fn collect(url: &Url, response: hyper::Response<Incoming>) -> Result<HttpAnswer, HttpError> {
     let host = || url.host_str().unwrap_or_default().to_owned();
     let status = response.status().as_u16();
+    let (asked, date) = (
+        headers::asked_wait(response.headers()),
+        headers::date(response.headers()),
+    );
     let location = response.headers().get(LOCATION);
     let location = location
         .and_then(|value| value.to_str().ok())
@@ -139,6 +148,8 @@ async fn collect(url: &Url, response: hyper::Response<Incoming>) -> Result<HttpA
         Ok(body) => Ok(HttpAnswer {
             status,
             location,
+            asked,
+            date,
             body: body.to_bytes().into(),
         }),
         Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLarge { host: host() }),
@@ -166,6 +177,8 @@ impl std::fmt::Debug for HttpAnswer {
         f.debug_struct("HttpAnswer")
             .field("status", &self.status)
             .field("location", &self.location)
+            .field("asked", &self.asked)
+            .field("date", &self.date)
             .field("body", &format_args!("[{} bytes]", self.body.len()))
             .finish()
     }

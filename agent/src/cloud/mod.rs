@@ -6,6 +6,7 @@
 
 pub mod dial;
 pub mod fhir;
+mod headers;
 pub mod http;
 pub mod intake;
 pub mod ping;

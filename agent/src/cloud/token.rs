@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use agent_core::retry::AskedWait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -42,9 +43,9 @@ pub enum TokenError {
     #[error("there is no token endpoint at {url} (HTTP 404); is [cloud] url right?")]
     Missing { url: Url },
     #[error("the server wants fewer requests (HTTP 429)")]
-    TooMany,
+    TooMany { asked: AskedWait },
     #[error("the server cannot give a token now (HTTP {status})")]
-    Unable { status: u16 },
+    Unable { status: u16, asked: AskedWait },
     #[error(
         "the token endpoint sends us to {location} (HTTP {status}); is a captive portal in the way, or [cloud] url wrong?"
     )]
@@ -55,6 +56,22 @@ pub enum TokenError {
     NotJson,
     #[error("the token endpoint's answer holds no access_token")]
     NoToken,
+}
+
+impl TokenError {
+    /// For how long the server asked to be left alone.
+    pub fn asked(&self) -> AskedWait {
+        match self {
+            Self::TooMany { asked } | Self::Unable { asked, .. } => *asked,
+            Self::Http(_)
+            | Self::Refused { .. }
+            | Self::Missing { .. }
+            | Self::Redirected { .. }
+            | Self::NotJson
+            | Self::NoToken
+            | Self::NoSecret => AskedWait::Nothing,
+        }
+    }
 }
 
 impl AccessToken {
@@ -104,12 +121,17 @@ impl Credentials {
                 TokenError::Redirected { status, location }
             }
             404 => TokenError::Missing { url },
-            429 => TokenError::TooMany,
+            429 => TokenError::TooMany {
+                asked: answer.asked,
+            },
             status @ 400..=499 => TokenError::Refused {
                 status,
                 detail: self.detail(&answer.body),
             },
-            status => TokenError::Unable { status },
+            status => TokenError::Unable {
+                status,
+                asked: answer.asked,
+            },
         }
     }
 
@@ -157,6 +179,8 @@ mod tests {
         let answer = HttpAnswer {
             status,
             location: None,
+            asked: AskedWait::Nothing,
+            date: None,
             body: body.into(),
         };
         let url = Url::parse("https://cloud.example/oauth2/token").unwrap();

@@ -154,7 +154,10 @@ impl<C: CloudSide> Uplink<C> {
                 self.socket = Some(socket);
                 self.step(Input::Opened).await;
             }
-            Wake::Opened(Err(fault)) => self.step(Input::OpenFailed { why: told(&fault) }).await,
+            Wake::Opened(Err(fault)) => {
+                let (why, asked) = (told(&fault), fault.asked());
+                self.step(Input::OpenFailed { why, asked }).await;
+            }
             Wake::Socket(event) => self.socket_event(event).await,
             Wake::Said(Some(said)) => self.say(said),
             Wake::Said(None) => self.said = None,
@@ -292,7 +295,10 @@ impl<C: CloudSide> Uplink<C> {
                 })
                 .await;
             }
-            Err(fault) => self.step(Input::TokenFailed { why: told(&fault) }).await,
+            Err(fault) => {
+                let (why, asked) = (told(&fault), fault.asked());
+                self.step(Input::TokenFailed { why, asked }).await;
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agent_core::retry::AskedWait;
 use futures_util::{Sink, SinkExt as _, Stream as _};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -18,7 +19,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::{Position, Url};
 
 use super::dial::{DialError, Dialler, Stream};
-use super::{MAX_ENVELOPE, quoted, told};
+use super::{MAX_ENVELOPE, headers, quoted, told};
 
 /// An open websocket and what waits to be sent on it.
 pub(super) struct WebSocket {
@@ -67,7 +68,7 @@ pub(super) enum OpenError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("the server answered the websocket request with HTTP {status}{}", upgrade_hint(*status))]
-    Http { status: u16 },
+    Http { status: u16, asked: AskedWait },
     #[error("what answers at {host} is no websocket server")]
     Handshake {
         host: String,
@@ -75,6 +76,16 @@ pub(super) enum OpenError {
     },
     #[error("{host} did not answer the websocket request within {} s", UPGRADE_TIMEOUT.as_secs())]
     TimedOut { host: String },
+}
+
+impl OpenError {
+    /// For how long the server asked to be left alone.
+    pub(super) fn asked(&self) -> AskedWait {
+        match self {
+            Self::Http { asked, .. } => *asked,
+            Self::Dial(_) | Self::Handshake { .. } | Self::TimedOut { .. } => AskedWait::Nothing,
+        }
+    }
 }
 
 impl WebSocket {
@@ -92,6 +103,7 @@ impl WebSocket {
             Ok(Ok((stream, _response))) => Ok(Self::new(stream)),
             Ok(Err(tungstenite::Error::Http(response))) => Err(OpenError::Http {
                 status: response.status().as_u16(),
+                asked: headers::asked_wait(response.headers()),
             }),
             Ok(Err(error)) => Err(OpenError::Handshake {
                 host: host.to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::token::{Token, Urgency};
 use super::{Input, Moment, Output, Phase, Status};
 use crate::push::Mono;
-use crate::retry::reconnect_wait;
+use crate::retry::{AskedWait, heeded, reconnect_wait};
 
 /// What the link waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +96,7 @@ impl Link {
         match input {
             Input::TokenGot { .. } => return step.dial(),
             Input::Tick if step.token.is_good(step.at.now) => return step.dial(),
-            Input::TokenFailed { why } => {
+            Input::TokenFailed { why, .. } => {
                 let next_try = Some(step.token.deadline());
                 step.status(Phase::Trouble, format!("no token: {why}"), next_try);
             }
@@ -124,7 +124,7 @@ impl Link {
                 let deadline = step.at.now.plus(CONNECT_RESPONSE_TIMEOUT);
                 return Self::AwaitingConnectResponse { deadline };
             }
-            Input::OpenFailed { why } => return step.wait(why),
+            Input::OpenFailed { why, asked } => return step.wait_as_asked(why, asked),
             Input::Tick if step.at.now >= deadline => {
                 step.out.push(Output::CloseSocket);
                 return step.wait(format!("no connection within {} s", DIAL_TIMEOUT.as_secs()));
@@ -213,7 +213,7 @@ impl Live {
             Input::SocketClosed { why } => return self.end(why, step),
             Input::Tick => return self.tick(step),
             Input::TokenGot { .. } => step.status(Phase::Live, LIVE.into(), None),
-            Input::TokenFailed { why } => {
+            Input::TokenFailed { why, .. } => {
                 let words = format!("{LIVE}, but the token cannot be renewed: {why}");
                 step.status(Phase::Live, words, Some(step.token.deadline()));
             }
@@ -286,6 +286,7 @@ impl Step<'_> {
     }
 
     fn go_live(&mut self) -> Link {
+        self.token.accepted();
         self.out.push(Output::LinkUp);
         self.status(Phase::Live, LIVE.into(), None);
         let now = self.at.now;
@@ -299,21 +300,30 @@ impl Step<'_> {
     }
 
     fn refused(&mut self, why: &str) -> Link {
-        let until = self.next_try();
+        let until = if self.token.is_fresh(self.at.now) {
+            self.next_try(AskedWait::Nothing)
+        } else {
+            // It was revoked, most likely; nothing is learnt by waiting long before a new one is tried.
+            let (min, max) = AFTER_STALE_TOKEN;
+            self.at.now.plus(self.at.dice.between(min, max))
+        };
         self.token.refused(until);
         self.wait_until(until, format!("the server refused the connection: {why}"))
     }
 
     fn wait(&mut self, why: String) -> Link {
-        let until = self.next_try();
+        self.wait_as_asked(why, AskedWait::Nothing)
+    }
+
+    fn wait_as_asked(&mut self, why: String, asked: AskedWait) -> Link {
+        let until = self.next_try(asked);
         self.wait_until(until, why)
     }
 
-    fn next_try(&mut self) -> Mono {
+    fn next_try(&mut self, asked: AskedWait) -> Mono {
         *self.failures = self.failures.saturating_add(1);
-        self.at
-            .now
-            .plus(reconnect_wait(*self.failures, self.at.dice))
+        let wait = reconnect_wait(*self.failures, self.at.dice);
+        self.at.now.plus(heeded(wait, asked, self.at.dice))
     }
 
     fn wait_until(&mut self, until: Mono, why: String) -> Link {
@@ -332,13 +342,16 @@ impl Step<'_> {
 
 pub(super) const LIVE: &str = "live";
 /// The shell has shorter limits for each part and better words; this one is for a shell that forgot.
-pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that cannot check a token and an Agent in this time is not well.
 pub(super) const CONNECT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From and to of the wait after a connect was refused with a token that was good before.
+const AFTER_STALE_TOKEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 /// The period of Medplum's own agent.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Three heartbeats of the server.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
+/// Two heartbeats of the server and two of ours. A connection that died without a word is left soon enough for a push
+/// to come through within 30 s of its death.
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// A server that talks and never answers does not read: what we send it goes nowhere.
 pub(super) const UNANSWERED: Duration = Duration::from_mins(1);
 /// A session that lasted this long was a good one: the next wait is a short one again.

@@ -1,3 +1,6 @@
+mod recovery;
+mod world;
+
 use proptest::prelude::*;
 
 use super::link::*;
@@ -15,15 +18,25 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+fn token_failed(why: &str) -> Input {
+    let (why, asked) = (why.to_owned(), AskedWait::Nothing);
+    Input::TokenFailed { why, asked }
+}
+
+fn open_failed(why: &str) -> Input {
+    let (why, asked) = (why.to_owned(), AskedWait::Nothing);
+    Input::OpenFailed { why, asked }
+}
+
 /// One of each input, with the name it has in the table.
 fn inputs() -> Vec<(&'static str, Input)> {
     let why = || "why".to_owned();
     vec![
         ("token got", Input::TokenGot { lifetime: HOUR }),
-        ("token failed", Input::TokenFailed { why: why() }),
+        ("token failed", token_failed(&why())),
         ("token refused", Input::TokenRefused),
         ("opened", Input::Opened),
-        ("open failed", Input::OpenFailed { why: why() }),
+        ("open failed", open_failed(&why())),
         ("connect accepted", Input::ConnectAccepted),
         ("server error", Input::ServerError { why: why() }),
         ("heard", Input::Heard),
@@ -316,17 +329,15 @@ impl World {
                 self.fetched += 1;
                 self.fetch = match self.outside.token {
                     Answer::Yes => Some((soon, Input::TokenGot { lifetime: HOUR })),
-                    Answer::No => Some((soon, Input::TokenFailed { why: why() })),
-                    Answer::Hangs => {
-                        Some((self.now.plus(secs(15)), Input::TokenFailed { why: why() }))
-                    }
+                    Answer::No => Some((soon, token_failed(&why()))),
+                    Answer::Hangs => Some((self.now.plus(secs(15)), token_failed(&why()))),
                 };
             }
             Output::Dial => {
                 self.dialled += 1;
                 self.dial = match self.outside.open {
                     Answer::Yes => Some((soon, Input::Opened)),
-                    Answer::No => Some((soon, Input::OpenFailed { why: why() })),
+                    Answer::No => Some((soon, open_failed(&why()))),
                     Answer::Hangs => None,
                 };
             }

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use super::Moment;
 use crate::push::Mono;
-use crate::retry::{Backoff, reconnect_wait};
+use crate::retry::{AskedWait, Backoff, heeded, reconnect_wait};
 
 /// When the token ends and when the next one is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Token {
     /// Zero while there is none.
     good_until: Mono,
+    /// A server that refuses it before this means something else than its age.
+    fresh_until: Mono,
     fetch: Fetch,
     /// Fetches that failed since one succeeded.
     failures: u32,
@@ -43,6 +45,7 @@ impl Token {
     pub(super) fn none() -> Self {
         Self {
             good_until: Mono(0),
+            fresh_until: Mono(0),
             fetch: Fetch::Due { at: Mono(0) },
             failures: 0,
         }
@@ -54,21 +57,39 @@ impl Token {
 
     pub(super) fn got(&mut self, lifetime: Duration, now: Mono) {
         self.good_until = now.plus(lifetime);
+        self.fresh_until = now.plus(FRESH);
         self.fetch = Fetch::Due {
             at: now.plus(renewal_after(lifetime)),
         };
         self.failures = 0;
     }
 
-    pub(super) fn failed(&mut self, urgency: Urgency, at: Moment) {
+    /// A renewal may take its time as long as there is a good token, and no longer than that.
+    pub(super) fn failed(&mut self, urgency: Urgency, asked: AskedWait, at: Moment) {
         self.failures = self.failures.saturating_add(1);
-        let wait = match urgency {
-            Urgency::Blocking => reconnect_wait(self.failures, at.dice),
-            Urgency::Renewal => RENEWAL.wait(self.failures, at.dice),
+        let patient = urgency == Urgency::Renewal && self.is_good(at.now);
+        let wait = if patient {
+            RENEWAL.wait(self.failures, at.dice)
+        } else {
+            reconnect_wait(self.failures, at.dice)
         };
-        self.fetch = Fetch::Due {
-            at: at.now.plus(wait),
+        let next = at.now.plus(heeded(wait, asked, at.dice));
+        let at = if patient {
+            next.min(self.good_until.max(at.now.plus(RENEWAL.min)))
+        } else {
+            next
         };
+        self.fetch = Fetch::Due { at };
+    }
+
+    /// Whether it is too new to have been revoked.
+    pub(super) fn is_fresh(&self, now: Mono) -> bool {
+        now < self.fresh_until
+    }
+
+    /// A server took it. Should one refuse it from now on, it was revoked meanwhile.
+    pub(super) fn accepted(&mut self) {
+        self.fresh_until = Mono(0);
     }
 
     /// The server refused to connect with it: it is gone, and another is asked for at `retry`.
@@ -116,9 +137,11 @@ fn renewal_after(lifetime: Duration) -> Duration {
 }
 
 /// The shell has its own limits and better words; this one is for a shell that forgot.
-pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(16);
 /// Medplum's own client renews at this distance from the end; ours must not be later.
 const RENEWAL_MARGIN: Duration = Duration::from_mins(5);
+/// Longer than it takes to connect with it where nothing is wrong.
+const FRESH: Duration = Duration::from_secs(30);
 /// A server that hands out dead tokens is not asked more often than this.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(10);
 /// A renewal that fails holds nobody up, and a quarter of a token's life is left for the next.

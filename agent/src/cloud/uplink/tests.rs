@@ -279,6 +279,8 @@ async fn a_token_endpoint_that_fails_in_many_ways_is_asked_until_it_gives_one() 
         let (server, cloud) = Bench::prepare().await;
         server.token_answers(500, "<html>oops</html>");
         server.token_answers(400, r#"{"error_description":"Invalid secret"}"#);
+        server.token_answers(401, r#"{"error":"invalid_client"}"#);
+        server.token_answers(200, r#"{"token_type":"Bearer"}"#);
         server.token_answers(200, "<html>please log in</html>");
         let mut bench = Bench::run(server, cloud);
         let (_session, token) = bench.server.session().await;
@@ -289,7 +291,27 @@ async fn a_token_endpoint_that_fails_in_many_ways_is_asked_until_it_gives_one() 
             "{told}"
         );
         assert!(told.contains("Invalid secret (HTTP 400)"), "{told}");
+        assert!(told.contains("invalid_client (HTTP 401)"), "{told}");
+        assert!(told.contains("holds no access_token"), "{told}");
         assert!(told.contains("captive portal"), "{told}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_is_left_alone_for_as_long_as_it_asks_within_reason() {
+    within("the next try to be told", async {
+        let (server, cloud) = Bench::prepare().await;
+        server.token_says(429, "Retry-After: 86400\r\n", "{}");
+        let before = clock::mono();
+        let bench = Bench::run(server, cloud);
+        bench
+            .cloud
+            .until(|state| !state.next_tries.is_empty())
+            .await;
+        let next = bench.cloud.see(|state| state.next_tries[0]);
+        assert!(next >= before.plus(Duration::from_secs(15)));
+        assert!(next < before.plus(Duration::from_hours(1)));
     })
     .await;
 }

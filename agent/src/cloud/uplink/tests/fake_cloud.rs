@@ -1,7 +1,7 @@
 //! The rest of the agent in miniature: a disk of answers, and a record of what the uplink did.
 
 use agent_core::phi::Phi;
-use agent_core::push::Seq;
+use agent_core::push::{Mono, Seq};
 use agent_wire::{ToAgent, ToServer};
 use tokio::sync::watch;
 
@@ -15,6 +15,8 @@ pub(super) struct State {
     pub(super) links: Vec<Link>,
     pub(super) statuses: Vec<AgentStatus>,
     pub(super) words: Vec<String>,
+    /// When it said that it would try again.
+    pub(super) next_tries: Vec<Mono>,
     pub(super) pushes: Vec<String>,
     /// How many answers each page held.
     pub(super) pages: Vec<usize>,
@@ -120,6 +122,9 @@ impl CloudSide for FakeCloud {
     }
 
     fn uplink_status(&self, status: &agent_core::uplink::Status) {
-        self.change(|state| state.words.push(status.words.clone()));
+        self.change(|state| {
+            state.words.push(status.words.clone());
+            state.next_tries.extend(status.next_try);
+        });
     }
 }

@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 use url::Url;
 
-/// What the HTTP side answers: status and body.
-type HttpReply = (u16, String);
+/// What the HTTP side answers: status, header lines and body.
+type HttpReply = (u16, String, String);
 
 /// How the server answers what is not the websocket.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl FakeServer {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let agent = (200, agent_resource("active"));
+        let agent = (200, String::new(), agent_resource("active"));
         let script = Script {
             tokens: Vec::new(),
             given: 0,
@@ -71,15 +71,17 @@ impl FakeServer {
 
     /// The token endpoint will answer this before it gives the next token.
     pub(super) fn token_answers(&self, status: u16, body: &str) {
-        self.script
-            .lock()
-            .unwrap()
-            .tokens
-            .push((status, body.to_owned()));
+        self.token_says(status, "", body);
+    }
+
+    /// The same with header lines, each with its end.
+    pub(super) fn token_says(&self, status: u16, headers: &str, body: &str) {
+        let reply = (status, headers.to_owned(), body.to_owned());
+        self.script.lock().unwrap().tokens.push(reply);
     }
 
     pub(super) fn agent_answers(&self, status: u16, body: String) {
-        self.script.lock().unwrap().agent = (status, body);
+        self.script.lock().unwrap().agent = (status, String::new(), body);
     }
 
     pub(super) fn agent_reads(&self) -> u32 {
@@ -205,9 +207,9 @@ async fn serve(mut tcp: TcpStream, script: Arc<Mutex<Script>>, opened: mpsc::Sen
         return;
     }
     let request = read_request(&mut tcp).await;
-    let (status, body) = script.lock().unwrap().answer(&request);
+    let (status, headers, body) = script.lock().unwrap().answer(&request);
     let length = body.len();
-    let answer = format!("HTTP/1.1 {status} .\r\nContent-Length: {length}\r\n\r\n{body}");
+    let answer = format!("HTTP/1.1 {status} .\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
     let _ = tcp.write_all(answer.as_bytes()).await;
 }
 
@@ -266,6 +268,6 @@ impl Script {
             r#"{{"access_token":"token-{}","expires_in":3600}}"#,
             self.given
         );
-        (200, body)
+        (200, String::new(), body)
     }
 }
