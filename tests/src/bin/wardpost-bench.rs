@@ -32,5 +32,12 @@ fn main() -> anyhow::Result<()> {
         agent: flags.agent,
     };
     let report = run(&options)?;
-    Ok(write!(std::io::stdout().lock(), "{report}")?)
+    let mut out = std::io::stdout().lock();
+    if flags.quick {
+        writeln!(
+            out,
+            "A quick run: that there are figures is what counts, not the figures.\n"
+        )?;
+    }
+    Ok(write!(out, "{report}")?)
 }

@@ -9,12 +9,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::ws::Socket;
+use super::ws::{Bytes, Socket};
 use super::{AGENT, CLIENT};
 
 /// Answers one HTTP request and closes, or opens the websocket that it asks for.
-pub async fn admit(mut stream: TcpStream) -> io::Result<Option<Socket>> {
-    stream.set_nodelay(true)?;
+pub async fn admit(mut stream: impl Bytes + 'static) -> io::Result<Option<Socket>> {
     let Some((head, rest)) = read_head(&mut stream).await? else {
         return Ok(None);
     };
@@ -109,7 +108,7 @@ fn upgrade(key: &str) -> String {
 }
 
 /// Head and what was read beyond head and body; `None` if the peer left without a word.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
+async fn read_head(stream: &mut impl Bytes) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -133,7 +132,7 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>
 
 /// Reads the body and forgets it, so that closing does not reset the connection under the answer.
 async fn without_body(
-    stream: &mut TcpStream,
+    stream: &mut impl Bytes,
     head: &str,
     mut rest: Vec<u8>,
 ) -> io::Result<Vec<u8>> {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 pub use door::{admit, enter};
-pub use ws::{Frames, Opcode, Side, Socket, write_frame};
+pub use ws::{Bytes, Frames, Opcode, Side, Socket, write_frame};
 
 /// The one Agent it knows.
 pub const AGENT: &str = "2b6e7c50-0000-4000-8000-000000000001";
@@ -112,11 +112,16 @@ impl Drop for Cloud {
 
 /// The text of an ordinary push.
 pub fn push(callback: &str, remote: &str, body: &str) -> String {
+    push_for(Some(callback), remote, body)
+}
+
+/// The text of a push; without a callback nobody waits for its answer.
+pub fn push_for(callback: Option<&str>, remote: &str, body: &str) -> String {
     ToAgent::TransmitRequest(PushRequest {
         remote: Some(remote.into()),
         content_type: Some(agent_wire::HL7.into()),
         body: Some(body.into()),
-        callback: Some(callback.into()),
+        callback: callback.map(Into::into),
         return_ack: None,
     })
     .encode()
@@ -133,6 +138,7 @@ async fn listen(listener: TcpListener, state: Arc<Mutex<State>>) {
 }
 
 async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let Some(mut socket) = admit(stream).await? else {
         return Ok(());
     };

@@ -7,8 +7,12 @@
 use std::io;
 use std::ops::Range;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Bytes both ways, with or without TLS.
+pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Opcode {
@@ -150,17 +154,22 @@ fn unmask(payload: &mut [u8], key: [u8; 4]) {
 }
 
 /// One open websocket.
-#[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Box<dyn Bytes>,
     frames: Frames,
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket").finish_non_exhaustive()
+    }
 }
 
 impl Socket {
     /// Takes over after the upgrade; `early` is what was read beyond it.
-    pub(super) fn new(stream: TcpStream, early: &[u8]) -> Self {
+    pub(super) fn new(stream: impl Bytes + 'static, early: &[u8]) -> Self {
         Self {
-            stream,
+            stream: Box::new(stream),
             frames: Frames {
                 buffer: early.to_vec(),
                 start: 0,
@@ -178,7 +187,9 @@ impl Socket {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        // TLS keeps what was written until it is told to let go of it.
+        self.stream.flush().await
     }
 }
 

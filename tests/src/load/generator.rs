@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use agent_wire::{ToAgent, ToServer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 use super::template::{Template, find, number};
 use crate::bench::url;
@@ -35,7 +36,18 @@ pub(super) struct Generator {
     pushes: Vec<Template>,
     turn: usize,
     book: Book,
+    silent: Silent,
     out: Vec<u8>,
+}
+
+/// Pushes that nobody waits for, to devices of their own.
+#[derive(Debug, Default)]
+struct Silent {
+    pushes: Vec<Template>,
+    sent: u32,
+    /// Since when, and how many a second.
+    trickle: Option<(Instant, u32)>,
+    trickled: u32,
 }
 
 /// What is known of every push, by its number.
@@ -52,11 +64,14 @@ struct Book {
 
 impl Generator {
     /// Starts the HTTP side on the current runtime.
-    pub(super) async fn start(devices: &[SocketAddr]) -> io::Result<(Self, SocketAddr)> {
+    pub(super) async fn start(
+        devices: &[SocketAddr],
+        tls: Option<TlsAcceptor>,
+    ) -> io::Result<(Self, SocketAddr)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (opened, sockets) = mpsc::channel(1);
-        tokio::spawn(listen(listener, opened));
+        tokio::spawn(listen(listener, tls, opened));
         let book = Book {
             began: Instant::now(),
             sent: vec![0],
@@ -73,6 +88,7 @@ impl Generator {
                 pushes,
                 turn: 0,
                 book,
+                silent: Silent::default(),
                 out: Vec::new(),
             },
             address,
@@ -113,6 +129,7 @@ impl Generator {
         self.book.latencies.clear();
         while began.elapsed() < during {
             self.top_up(shape);
+            self.silent.trickle(&mut self.out);
             self.exchange(during.saturating_sub(began.elapsed()))
                 .await?;
         }
@@ -120,6 +137,53 @@ impl Generator {
             took: began.elapsed(),
             latencies: std::mem::take(&mut self.book.latencies),
         })
+    }
+
+    /// Sends so many pushes a second, round over the devices, whether or not earlier ones are answered.
+    pub(super) async fn pace(
+        &mut self,
+        per_second: u32,
+        devices: usize,
+        during: Duration,
+    ) -> io::Result<Stretch> {
+        let began = Instant::now();
+        self.book.latencies.clear();
+        let mut sent = 0;
+        while began.elapsed() < during {
+            let due = due(began.elapsed(), per_second);
+            for _ in sent..due {
+                self.send_next(devices);
+            }
+            sent = due;
+            let next = Duration::from_secs(1) * (sent + 1) / per_second;
+            self.exchange(next.saturating_sub(began.elapsed())).await?;
+        }
+        self.drain().await?;
+        Ok(Stretch {
+            took: began.elapsed(),
+            latencies: std::mem::take(&mut self.book.latencies),
+        })
+    }
+
+    /// From now on also sends so many pushes a second to these devices, and waits for none of them.
+    pub(super) fn trickle(&mut self, devices: &[SocketAddr], per_second: u32) {
+        self.silent.to(devices);
+        self.silent.trickle = Some((Instant::now(), per_second));
+    }
+
+    /// Sends so many pushes to these devices as fast as the agent reads, and waits for none of them.
+    pub(super) async fn pour(&mut self, devices: &[SocketAddr], count: u32) -> io::Result<()> {
+        self.silent.to(devices);
+        let mut left = count;
+        while left > 0 {
+            let chunk = left.min(POUR);
+            for _ in 0..chunk {
+                self.silent.write(&mut self.out);
+            }
+            left -= chunk;
+            self.exchange(Duration::ZERO).await?;
+        }
+        Ok(())
     }
 
     /// Waits for the answers of everything in flight.
@@ -157,10 +221,14 @@ impl Generator {
 
     fn top_up(&mut self, shape: Shape) {
         while self.book.in_flight < shape.in_flight {
-            self.turn = (self.turn + 1) % shape.devices.max(1);
-            if let Some(push) = self.pushes.get(self.turn) {
-                push.write(self.book.send(), &mut self.out);
-            }
+            self.send_next(shape.devices);
+        }
+    }
+
+    fn send_next(&mut self, devices: usize) {
+        self.turn = (self.turn + 1) % devices.max(1);
+        if let Some(push) = self.pushes.get(self.turn) {
+            push.write(self.book.send(), &mut self.out);
         }
     }
 
@@ -187,6 +255,38 @@ impl Generator {
         }
         Ok(())
     }
+}
+
+impl Silent {
+    fn to(&mut self, devices: &[SocketAddr]) {
+        let silent = |at: &SocketAddr| Template::silent_push(&url(*at));
+        self.pushes = devices.iter().map(silent).collect();
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) {
+        let turn = self.sent as usize % self.pushes.len().max(1);
+        if let Some(push) = self.pushes.get(turn) {
+            push.write(SILENT_FROM + self.sent, out);
+        }
+        self.sent += 1;
+    }
+
+    fn trickle(&mut self, out: &mut Vec<u8>) {
+        let Some((since, per_second)) = self.trickle else {
+            return;
+        };
+        let due = due(since.elapsed(), per_second);
+        for _ in self.trickled..due {
+            self.write(out);
+        }
+        self.trickled = due;
+    }
+}
+
+/// How many should have left by now.
+fn due(elapsed: Duration, per_second: u32) -> u32 {
+    let due = elapsed.as_micros() * u128::from(per_second) / 1_000_000;
+    u32::try_from(due).unwrap_or(u32::MAX)
 }
 
 impl Book {
@@ -226,14 +326,23 @@ impl Book {
     }
 }
 
-async fn listen(listener: TcpListener, opened: mpsc::Sender<Socket>) {
+async fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, opened: mpsc::Sender<Socket>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let opened = opened.clone();
+        let (opened, tls) = (opened.clone(), tls.clone());
         tokio::spawn(async move {
-            if let Ok(Some(socket)) = admit(stream).await {
+            if let Ok(Some(socket)) = receive(stream, tls).await {
+                // Nobody waits for it any more when the benchmark ends.
                 let _ = opened.send(socket).await;
             }
         });
+    }
+}
+
+async fn receive(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Option<Socket>> {
+    stream.set_nodelay(true)?;
+    match tls {
+        None => admit(stream).await,
+        Some(tls) => admit(tls.accept(stream).await?).await,
     }
 }
 
@@ -283,4 +392,8 @@ const STATUS: &[u8] = b"\"statusCode\":";
 /// The type comes first; a later mention would be part of a body.
 const TYPE_WITHIN: usize = 40;
 const FAULTS: usize = 10;
+/// Numbers of pushes that nobody waits for; no run has so many others.
+const SILENT_FROM: u32 = 3_000_000_000;
+/// So many are written before the agent's own words are read again.
+const POUR: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(30);

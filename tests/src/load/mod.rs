@@ -3,30 +3,32 @@
 //! One thread is cloud and devices, lean enough to be far above the agent; its own ceiling with a null agent in between
 //! is measured in the same run. The agent is a process with default settings and every push synced. While it is
 //! loaded, every push must be answered once with 200, and every device must see its numbers ascend.
+//!
+//! What is compared (TLS with none, troubled neighbours with none) is measured in turns, a fresh agent each time, so
+//! that a drift of the machine falls on both.
 
 mod devices;
 mod generator;
 mod null_agent;
 mod report;
+mod site;
 mod system;
 mod template;
+mod tls;
+mod trouble;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::bench::{DeviceSetup, Keys, Process, SECRET, agent_keys, binary};
-use devices::Seen;
-use generator::Generator;
+use crate::bench::{Process, binary};
+use crate::shim::{self, Shim};
 pub use generator::Shape;
 pub use report::Report;
-use report::{Row, Spread};
-use system::{DiskProbe, cpu_seconds, memory, quantile};
+use report::{Backlog, Main, Pair, Soak};
+use site::{Plan, Site, Sums, Way};
+use trouble::Trouble;
 
 /// How long everything takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,10 @@ pub struct Pace {
     pub runs: usize,
     pub starts: usize,
     pub idle: Duration,
+    /// Pushes to one agent, after which its memory must not have grown any more.
+    pub soak: usize,
+    /// Pushes that wait while the agent starts.
+    pub backlog: u32,
 }
 
 impl Pace {
@@ -45,6 +51,8 @@ impl Pace {
         runs: 3,
         starts: 5,
         idle: Duration::from_secs(3),
+        soak: 1_000_000,
+        backlog: 1_000_000,
     };
     /// Shows that everything works; the figures mean nothing.
     pub const QUICK: Self = Self {
@@ -53,6 +61,8 @@ impl Pace {
         runs: 1,
         starts: 1,
         idle: Duration::from_millis(200),
+        soak: 2_000,
+        backlog: 2_000,
     };
 }
 
@@ -75,196 +85,198 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let folder = tempfile::Builder::new()
-        .prefix("wardpost-bench")
-        .tempdir_in(&options.folder)?;
-    let seen = Arc::new(Seen::default());
-    let devices = devices::start(DEVICES, &seen).await?;
-    let (generator, address) = Generator::start(&devices).await?;
-    let mut bench = Bench {
-        generator,
-        pace: options.pace,
-        folder: folder.path().to_owned(),
+    let agent = match &options.agent {
+        Some(agent) => agent.clone(),
+        None => binary("wardpost")?,
     };
-    let ceilings = bench
-        .ceilings(address)
-        .await
-        .context("measuring the generator alone")?;
-    let before = bench.generator.sent();
-    let agent = options
-        .agent
-        .clone()
-        .map_or_else(|| binary("wardpost"), Ok)?;
-    bench.write_files(&devices, address)?;
-    let (process, starts) = bench
-        .start_agent(&agent)
-        .await
-        .context("starting the agent")?;
-    bench.generator.keep_up(IDLE, options.pace.idle).await?;
-    let idle = memory(process.id())?;
-    let mut rows = Vec::new();
-    let mut loaded = idle;
-    for (shape, ceiling) in SHAPES.into_iter().zip(ceilings) {
-        let row = bench.row(shape, ceiling, process.id()).await;
-        rows.push(row.with_context(|| {
-            format!("{shape:?}; the agent's log ends:\n{}", process.last_words())
-        })?);
-        loaded = memory(process.id())?;
-    }
-    bench.judge(&seen)?;
-    let pushes = bench.generator.sent() - before;
-    bench.generator.hang_up();
-    let status = process.stop()?;
-    ensure!(status.success(), "the agent ended with {status}");
+    let bench = Bench {
+        pace: options.pace,
+        folder: &options.folder,
+        agent: &agent,
+    };
     Ok(Report {
-        rows,
-        starts,
-        idle,
-        loaded,
-        pushes,
+        main: bench.main().await.context("the main row")?,
+        slow: bench.slow_disk().await.context("a slow disk")?,
+        wss: bench.wss().await.context("over TLS")?,
+        neighbours: bench.neighbours().await.context("troubled neighbours")?,
+        backlog: bench.backlog().await.context("a long queue")?,
     })
 }
 
-struct Bench {
-    generator: Generator,
+struct Bench<'a> {
     pace: Pace,
-    folder: PathBuf,
+    folder: &'a Path,
+    agent: &'a Path,
 }
 
-impl Bench {
-    /// What the generator does without our agent, a figure a shape.
-    async fn ceilings(&mut self, address: SocketAddr) -> anyhow::Result<Vec<f64>> {
-        let null = std::thread::Builder::new()
-            .name("null-agent".into())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(null_agent::run(address))
-            })?;
-        self.generator.connected().await?;
-        let mut ceilings = Vec::new();
+impl Bench<'_> {
+    async fn site(&self, plan: &Plan) -> anyhow::Result<Site> {
+        Site::new(self.folder, self.agent, plan).await
+    }
+
+    async fn main(&self) -> anyhow::Result<Main> {
+        let mut site = self.site(&ordinary()).await?;
+        let ceilings = site
+            .ceilings(&SHAPES, self.pace)
+            .await
+            .context("measuring the generator alone")?;
+        let (process, starts) = site.start_again_and_again(self.pace.starts).await?;
+        site.generator.keep_up(IDLE, self.pace.idle).await?;
+        let idle = Site::memory(&process)?;
+        let mut rows = Vec::new();
         for shape in SHAPES {
-            self.generator.keep_up(shape, self.pace.warm_up / 2).await?;
-            let stretch = self.generator.keep_up(shape, self.pace.run / 2).await?;
-            ceilings.push(rate(stretch.latencies.len(), stretch.took));
-            self.generator.drain().await?;
+            let row = site.row(shape, self.pace, &process).await;
+            rows.push(row.with_context(|| {
+                format!("{shape:?}; the agent's log ends:\n{}", process.last_words())
+            })?);
         }
-        self.generator.hang_up();
-        // It ends because the cloud hung up, and says so in its own way.
-        let _ = null.join();
-        Ok(ceilings)
-    }
-
-    fn write_files(&self, devices: &[SocketAddr], cloud: SocketAddr) -> anyhow::Result<()> {
-        let folder = self.folder.join("devices.d");
-        std::fs::create_dir_all(&folder)?;
-        for (number, at) in devices.iter().enumerate() {
-            DeviceSetup::new(&format!("device-{number}")).write(&folder, *at)?;
-        }
-        let secret = self.folder.join("client-secret");
-        std::fs::write(&secret, SECRET)?;
-        let mut keys = Keys::default();
-        agent_keys(&mut keys, &secret, &format!("http://{cloud}/"));
-        Ok(std::fs::write(
-            self.folder.join("wardpost.toml"),
-            keys.toml(),
-        )?)
-    }
-
-    /// Starts it as often as it takes to have a figure, and leaves the last one running.
-    async fn start_agent(&mut self, agent: &Path) -> anyhow::Result<(Process, Spread)> {
-        let mut times = Vec::new();
-        loop {
-            let began = Instant::now();
-            let process = Process::start(&mut self.command(agent), &self.folder.join("agent.log"))?;
-            let connected = tokio::time::timeout(CONNECT_WITHIN, self.generator.connected()).await;
-            connected.with_context(|| {
-                format!(
-                    "it does not connect; its log ends:\n{}",
-                    process.last_words()
-                )
-            })??;
-            times.push(began.elapsed().as_secs_f64() * 1e3);
-            if times.len() >= self.pace.starts {
-                return Ok((process, Spread::of(times)));
-            }
-            self.generator.hang_up();
-            let status = process.stop()?;
-            ensure!(status.success(), "the agent ended with {status}");
-        }
-    }
-
-    fn command(&self, agent: &Path) -> Command {
-        let mut command = Command::new(agent);
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(self.folder.join("wardpost.toml"));
-        command.arg("--state").arg(self.folder.join("state"));
-        command
-            .arg("--control")
-            .arg(self.folder.join("control.sock"));
-        command
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("CREDENTIALS_DIRECTORY");
-        command
-    }
-
-    async fn row(&mut self, shape: Shape, ceiling: f64, agent: u32) -> anyhow::Result<Row> {
-        self.generator.keep_up(shape, self.pace.warm_up).await?;
-        let (mut rates, mut cpus, mut harness) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut latencies, mut disk) = (Vec::new(), Vec::new());
-        for _ in 0..self.pace.runs {
-            let probe = DiskProbe::start(&self.folder)?;
-            let before = (cpu_seconds(agent)?, cpu_seconds(std::process::id())?);
-            let stretch = self.generator.keep_up(shape, self.pace.run).await?;
-            let after = (cpu_seconds(agent)?, cpu_seconds(std::process::id())?);
-            disk.extend(probe.stop()?);
-            let pushes = u32::try_from(stretch.latencies.len())?;
-            ensure!(
-                pushes > 0,
-                "not one push was answered in {:?}",
-                stretch.took
-            );
-            rates.push(rate(stretch.latencies.len(), stretch.took));
-            cpus.push((after.0 - before.0) * 10_000.0 / f64::from(pushes));
-            harness.push((after.1 - before.1) / stretch.took.as_secs_f64());
-            latencies.extend(stretch.latencies);
-        }
-        self.generator.drain().await?;
-        Ok(Row {
-            shape,
-            rates: Spread::of(rates),
-            p50_ms: milliseconds(quantile(&mut latencies, 0.5)),
-            p99_ms: milliseconds(quantile(&mut latencies, 0.99)),
-            cpus: Spread::of(cpus),
-            harness: Spread::of(harness),
-            disk_p50_ms: milliseconds(quantile(&mut disk, 0.5)),
-            disk_p99_ms: milliseconds(quantile(&mut disk, 0.99)),
-            ceiling,
+        let paced = site.paced(PACED, DEVICES, (self.pace, &process)).await?;
+        let soak = self.soak(&mut site, &process).await?;
+        site.judge()?;
+        let pushes = site.pushes();
+        site.stop(process)?;
+        Ok(Main {
+            rows,
+            ceilings,
+            paced,
+            starts,
+            idle,
+            soak,
+            pushes,
         })
     }
 
-    fn judge(&self, seen: &Seen) -> anyhow::Result<()> {
-        let mut faults = self.generator.faults();
-        let received = seen.received.load(Ordering::Relaxed) as usize;
-        let disordered = seen.disordered.load(Ordering::Relaxed);
-        if received != self.generator.sent() {
-            faults.push(format!(
-                "{} pushes, and the devices received {received}",
-                self.generator.sent()
-            ));
+    /// Whether memory stays where it is over many pushes.
+    async fn soak(&self, site: &mut Site, process: &Process) -> anyhow::Result<Soak> {
+        let early_at = site.pushes();
+        let early = Site::memory(process)?;
+        let most = *SHAPES.last().unwrap_or(&IDLE);
+        while site.pushes() < self.pace.soak {
+            site.generator.keep_up(most, self.pace.warm_up).await?;
         }
-        if disordered > 0 {
-            faults.push(format!("{disordered} messages out of order"));
+        site.generator.drain().await?;
+        Ok(Soak {
+            early_at,
+            early,
+            late_at: site.pushes(),
+            late: Site::memory(process)?,
+        })
+    }
+
+    async fn slow_disk(&self) -> anyhow::Result<report::Row> {
+        let shim = Shim::new()?;
+        let plan = Plan {
+            environment: shim
+                .environment()
+                .map(|(name, value)| (name.to_owned(), value))
+                .to_vec(),
+            ..ordinary()
+        };
+        let mut site = self.site(&plan).await?;
+        shim.follow(&shim::Plan::on(&site.state()).slow(SLOWER))?;
+        let (process, _) = site.start().await?;
+        let row = site.row(WIDE, self.pace, &process).await?;
+        site.judge()?;
+        site.stop(process)?;
+        Ok(row)
+    }
+
+    async fn wss(&self) -> anyhow::Result<Pair> {
+        let plan = Plan {
+            way: Way::Tls,
+            ..ordinary()
+        };
+        let tls = self.site(&plan).await?;
+        self.in_turns(tls).await
+    }
+
+    async fn neighbours(&self) -> anyhow::Result<Pair> {
+        let plan = Plan {
+            trouble: vec![
+                (1, Trouble::Away),
+                (1, Trouble::Silent),
+                (100, Trouble::Flaps),
+            ],
+            ..ordinary()
+        };
+        let mut site = self.site(&plan).await?;
+        let troubled = site.troubled.addresses.clone();
+        site.generator.trickle(&troubled, TRICKLE);
+        self.in_turns(site).await
+    }
+
+    /// Measures this site and an ordinary one in turns.
+    async fn in_turns(&self, mut with: Site) -> anyhow::Result<Pair> {
+        let mut without = self.site(&ordinary()).await?;
+        let (mut plain, mut other) = (Sums::default(), Sums::default());
+        for _ in 0..self.pace.runs {
+            without.life(WIDE, self.pace, &mut plain).await?;
+            with.life(WIDE, self.pace, &mut other).await?;
         }
+        without.judge()?;
+        with.judge()?;
+        Ok(Pair {
+            without: plain.row(WIDE),
+            with: other.row(WIDE),
+        })
+    }
+
+    /// Memory and start with a long queue for devices that are away.
+    async fn backlog(&self) -> anyhow::Result<Backlog> {
+        let plan = Plan {
+            trouble: vec![(BACKLOG_DEVICES, Trouble::Away)],
+            ..Plan::default()
+        };
+        let mut site = self.site(&plan).await?;
+        let away = site.troubled.addresses.clone();
+        let (process, _) = site.start().await?;
+        let began = std::time::Instant::now();
+        site.generator.pour(&away, self.pace.backlog).await?;
+        self.until_queued(&mut site).await?;
+        let filled = f64::from(self.pace.backlog) / began.elapsed().as_secs_f64();
+        let full = Site::memory(&process)?;
+        site.stop(process)?;
+        let (process, starts) = site.start_again_and_again(self.pace.starts).await?;
+        site.generator.keep_up(IDLE, self.pace.idle).await?;
+        let again = Site::memory(&process)?;
+        let queued = site.queued()?;
         ensure!(
-            faults.is_empty(),
-            "the figures do not count:\n{}",
-            faults.join("\n")
+            queued == u64::from(self.pace.backlog),
+            "{queued} pushes are queued after the restart"
         );
-        Ok(())
+        site.stop(process)?;
+        Ok(Backlog {
+            pushes: self.pace.backlog,
+            devices: BACKLOG_DEVICES,
+            filled,
+            full,
+            starts,
+            again,
+        })
+    }
+
+    async fn until_queued(&self, site: &mut Site) -> anyhow::Result<()> {
+        let mut last = 0;
+        loop {
+            site.generator.keep_up(IDLE, LOOK).await?;
+            let queued = site.queued()?;
+            if queued >= u64::from(self.pace.backlog) {
+                return Ok(());
+            }
+            ensure!(
+                queued > last,
+                "the queue stopped growing at {queued}, of {}",
+                self.pace.backlog
+            );
+            last = queued;
+        }
+    }
+}
+
+fn ordinary() -> Plan {
+    Plan {
+        devices: DEVICES,
+        ..Plan::default()
     }
 }
 
@@ -277,6 +289,10 @@ fn milliseconds(micros: u32) -> f64 {
 }
 
 const DEVICES: usize = 16;
+const WIDE: Shape = Shape {
+    in_flight: 128,
+    devices: DEVICES,
+};
 const SHAPES: [Shape; 6] = [
     Shape {
         in_flight: 1,
@@ -298,17 +314,21 @@ const SHAPES: [Shape; 6] = [
         in_flight: 16,
         devices: DEVICES,
     },
-    Shape {
-        in_flight: 128,
-        devices: DEVICES,
-    },
+    WIDE,
 ];
 /// Nothing in flight; heartbeats are answered.
 const IDLE: Shape = Shape {
     in_flight: 0,
     devices: 1,
 };
-const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// Pushes a second where the rate is fixed.
+const PACED: u32 = 500;
+/// Pushes a second to devices that make trouble.
+const TRICKLE: u32 = 100;
+/// What a sync on cheap flash takes more.
+const SLOWER: Duration = Duration::from_millis(5);
+const BACKLOG_DEVICES: usize = 100;
+const LOOK: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -316,20 +336,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_generator_and_a_null_agent_lose_nothing() {
-        let seen = Arc::new(Seen::default());
-        let devices = devices::start(DEVICES, &seen).await.unwrap();
-        let (generator, address) = Generator::start(&devices).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut bench = Bench {
-            generator,
-            pace: Pace::QUICK,
-            folder: folder.path().to_owned(),
-        };
-        let ceilings = bench.ceilings(address).await.unwrap();
+        let mut site = Site::new(folder.path(), Path::new("none"), &ordinary())
+            .await
+            .unwrap();
+        let ceilings = site.ceilings(&SHAPES, Pace::QUICK).await.unwrap();
         assert!(
             ceilings.iter().all(|ceiling| *ceiling > 0.0),
             "{ceilings:?}"
         );
-        bench.judge(&seen).unwrap();
+        site.judge().unwrap();
     }
 }

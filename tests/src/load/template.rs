@@ -23,9 +23,17 @@ impl Template {
 
     /// A push to this remote as a whole websocket frame from a server.
     pub(super) fn push(remote: &str) -> Self {
-        let callback = format!("Agent/{AGENT}-{HOLE_TEXT}");
+        Self::push_for(Some(&format!("Agent/{AGENT}-{HOLE_TEXT}")), remote)
+    }
+
+    /// The same without a callback: nobody waits for its answer.
+    pub(super) fn silent_push(remote: &str) -> Self {
+        Self::push_for(None, remote)
+    }
+
+    fn push_for(callback: Option<&str>, remote: &str) -> Self {
         let mut bytes = Vec::new();
-        let text = crate::cloud::push(&callback, remote, &order());
+        let text = crate::cloud::push_for(callback, remote, &order());
         write_frame(&mut bytes, Side::Server, Opcode::Text, text.as_bytes());
         Self::new(bytes)
     }
