@@ -71,8 +71,6 @@ pub enum Kind {
     Fin,
     Swallowed,
     Corrupted,
-    /// The agent closed while the last thing it had said was unanswered for that long.
-    Unanswered,
     /// The agent was let in, and the peer was not there.
     PeerAway,
 }
@@ -107,6 +105,7 @@ struct State {
     connections: BTreeMap<u64, Connection>,
     opened: u64,
     incidents: Vec<Incident>,
+    heard: Vec<u64>,
 }
 
 /// What holds for all bytes.
@@ -200,6 +199,11 @@ impl Wire {
     /// Everything that went wrong so far, oldest first.
     pub fn incidents(&self) -> Vec<Incident> {
         self.shared.state().incidents.clone()
+    }
+
+    /// When something of the peer was passed on to the agent.
+    pub fn heard(&self) -> Vec<u64> {
+        self.shared.state().heard.clone()
     }
 
     /// How many connections are open.

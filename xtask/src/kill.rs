@@ -26,11 +26,11 @@ pub(crate) fn command(words: &[&str]) -> Result<()> {
     run::run(&mut harness)
 }
 
-/// Runs some cycles with the debug binaries that are built already.
-pub(crate) fn cycles(count: u32) -> Result<()> {
+/// Runs some cycles with the debug binaries that are built already, as these words say.
+pub(crate) fn cycles(words: &[&str]) -> Result<()> {
     let folder = run::binaries(Profile::Debug)?;
     let mut harness = Command::new(folder.join("wardpost-kill"));
-    harness.args(["--cycles", &count.to_string()]);
+    harness.args(words);
     run::run(harness.current_dir(run::root()))
 }
 
@@ -52,6 +52,7 @@ impl<'a> Options<'a> {
             words = rest;
             match *first {
                 "--release" => options.profile = Profile::Release,
+                "--faults" => options.words.push("--faults"),
                 name @ ("--cycles" | "--seed" | "--mutant") => {
                     let (value, rest) = words
                         .split_first()
@@ -60,7 +61,7 @@ impl<'a> Options<'a> {
                     options.take(name, value);
                 }
                 other => bail!(
-                    "kill knows --cycles N, --seed S, --mutant NAME and --release, not {other}"
+                    "kill knows --cycles N, --seed S, --faults, --mutant NAME and --release, not {other}"
                 ),
             }
         }
@@ -76,7 +77,7 @@ impl<'a> Options<'a> {
 }
 
 /// Builds the agent with the planted faults, in a folder of its own: a faulty binary never lies where a sound one is looked for.
-fn build_mutants(profile: Profile) -> Result<PathBuf> {
+pub(crate) fn build_mutants(profile: Profile) -> Result<PathBuf> {
     let target = run::target()?.join("mutants");
     let mut command = cargo(&[
         "build",

@@ -54,8 +54,9 @@ cargo xtask COMMAND
   demo [--once] [--bless]       a cloud, an agent and two devices in this terminal; --once ends by itself and
                                 compares what was said with docs/demo-transcript.txt, --bless rewrites that file
   test                          everything that must hold before a change lands
-  kill [--cycles N] [--seed S] [--mutant NAME] [--release]
-                                kills the agent at random instants and counts what was lost (nothing)
+  kill [--cycles N] [--seed S] [--faults] [--mutant NAME] [--release]
+                                kills the agent at random instants and counts what was lost (nothing);
+                                --faults: while the network fails, too
   bench push [--quick]          pushes per second, latency, memory
   tidy                          import rules and text rules
   setup                         installs what test and demo need (Debian, as root)";

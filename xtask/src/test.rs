@@ -79,7 +79,12 @@ const PARTS: &[Part] = &[
     Part {
         name: "kill, 25 cycles",
         needs_binaries: true,
-        run: || kill::cycles(25),
+        run: || kill::cycles(&["--cycles", "25"]),
+    },
+    Part {
+        name: "kill, 15 faulty",
+        needs_binaries: true,
+        run: || kill::cycles(&["--cycles", "15", "--faults"]),
     },
     Part {
         name: "bench, smoke",

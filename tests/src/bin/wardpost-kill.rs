@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use scenarios::kill::{Mutant, Options, run};
+use scenarios::kill::{Network, Options, run};
 
 /// Pushes orders while the agent is killed again and again, and checks that nothing was lost, doubled or reordered.
 #[derive(Parser)]
@@ -17,8 +17,11 @@ struct Flags {
     #[arg(long)]
     seed: Option<u64>,
     /// A planted fault that has to be caught; the agent must be built with the feature `mutants`.
-    #[arg(long, value_enum)]
-    mutant: Option<Mutant>,
+    #[arg(long)]
+    mutant: Option<String>,
+    /// Let the network fail, too: cuts, silences, splits, corruption between the agent and its peers.
+    #[arg(long)]
+    faults: bool,
     /// The agent's binary. Default: beside this program.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -32,6 +35,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = Options {
         cycles: flags.cycles,
         seed,
+        network: if flags.faults {
+            Network::Faulty
+        } else {
+            Network::Good
+        },
         mutant: flags.mutant,
         agent: flags.agent,
     };

@@ -3,97 +3,168 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Network;
 use crate::bench::{DeviceSetup, Setup};
-use crate::oracle::OnUncertain;
+use crate::oracle::{HoldScope, OnUncertain, Policy, WhenUnreachable};
 use crate::sim::{Kind, Received, Script};
 
 /// One device. What it does with a message follows from the message's bytes, so that a seed decides it.
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) name: &'static str,
-    pub(super) on_uncertain: OnUncertain,
+    pub(super) policy: Policy,
     connection: &'static str,
+    answer_within: &'static str,
+    expires: &'static str,
     /// Thinks up to so long about a message.
     delay_ms: u32,
     /// Refuses one of so many; none if 0.
     refuses_one_in: u8,
+    /// Says something about another message before its answer, one time of so many; never if 0.
+    rambles_one_in: u8,
     /// Its part of the pushes.
     pub(super) share: u32,
-    /// Whether some pushes to it are made twice.
-    pub(super) repeats: bool,
+    pub(super) presence: Presence,
+}
+
+/// Whether a device is switched off for a while, now and then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Presence {
+    Always,
+    NowAndThen,
 }
 
 const ORDINARY: Spec = Spec {
     name: "chem",
-    on_uncertain: OnUncertain::Hold,
+    policy: Policy {
+        on_uncertain: OnUncertain::Hold,
+        hold_scope: HoldScope::Order,
+        when_unreachable: WhenUnreachable::Queue,
+    },
     connection: "persistent",
+    answer_within: "400ms",
+    expires: "never",
     delay_ms: 3,
     refuses_one_in: 0,
-    share: 30,
-    repeats: true,
+    rambles_one_in: 0,
+    share: 26,
+    presence: Presence::Always,
 };
 
-pub(super) const DEVICES: [Spec; 6] = [
+const RESEND: Policy = Policy {
+    on_uncertain: OnUncertain::Resend,
+    ..ORDINARY.policy
+};
+
+pub(super) const DEVICES: [Spec; 9] = [
     ORDINARY,
     Spec {
         name: "coag",
-        on_uncertain: OnUncertain::Resend,
-        share: 30,
+        policy: RESEND,
+        rambles_one_in: 4,
         ..ORDINARY
     },
     Spec {
         name: "haem",
+        answer_within: "60ms",
         delay_ms: 40,
         share: 4,
         ..ORDINARY
     },
     Spec {
         name: "urine",
-        on_uncertain: OnUncertain::Resend,
+        policy: RESEND,
         connection: "per-message",
         delay_ms: 10,
-        share: 14,
+        share: 12,
         ..ORDINARY
     },
-    // What it refuses absorbs no equal push, so that a second copy of one would be no duplicate.
     Spec {
         name: "immuno",
         delay_ms: 8,
         refuses_one_in: 4,
         share: 12,
-        repeats: false,
         ..ORDINARY
     },
     Spec {
-        name: AWAY,
-        share: 8,
+        name: "micro",
+        share: 6,
+        presence: Presence::NowAndThen,
+        ..ORDINARY
+    },
+    // Waits with everything while one push is uncertain, until the operator has looked.
+    Spec {
+        name: "gas",
+        policy: Policy {
+            hold_scope: HoldScope::Device,
+            ..ORDINARY.policy
+        },
+        share: 5,
+        ..ORDINARY
+    },
+    Spec {
+        name: "poct",
+        policy: Policy {
+            when_unreachable: WhenUnreachable::Fail,
+            ..ORDINARY.policy
+        },
+        answer_within: "1s",
+        share: 4,
+        presence: Presence::NowAndThen,
+        ..ORDINARY
+    },
+    Spec {
+        name: "serum",
+        policy: RESEND,
+        expires: "1s",
+        share: 5,
+        presence: Presence::NowAndThen,
         ..ORDINARY
     },
 ];
 
-/// The device that is switched off for a while.
-pub(super) const AWAY: &str = "micro";
-
 impl Spec {
-    fn setup(&self) -> DeviceSetup {
-        let policy = match self.on_uncertain {
+    fn setup(&self, network: Network) -> DeviceSetup {
+        let policy = match self.policy.on_uncertain {
             OnUncertain::Hold => "hold",
             OnUncertain::Resend => "resend",
         };
+        let scope = match self.policy.hold_scope {
+            HoldScope::Order => "order",
+            HoldScope::Device => "device",
+        };
+        let unreachable = match self.policy.when_unreachable {
+            WhenUnreachable::Queue => "queue",
+            WhenUnreachable::Fail => "fail",
+        };
+        let patience = match network {
+            Network::Good => "30s".to_owned(),
+            Network::Faulty => format!("{}ms", ACK_TIMEOUT.as_millis()),
+        };
         DeviceSetup::new(self.name)
             .text("transport.connection", self.connection)
+            .text("hl7.ack_timeout", &patience)
             .text("delivery.on_uncertain", policy)
-            .text("delivery.answer_within", "400ms")
+            .text("delivery.hold_scope", scope)
+            .text("delivery.when_unreachable", unreachable)
+            .text("delivery.answer_within", self.answer_within)
+            .text("delivery.expires", self.expires)
             .doing(self.script())
     }
 
     fn script(&self) -> Script {
-        let (delay, one_in) = (u64::from(self.delay_ms), self.refuses_one_in);
+        let delay = u64::from(self.delay_ms);
+        let (refuses, rambles) = (self.refuses_one_in, self.rambles_one_in);
         Arc::new(move |received: &Received| {
             let [first, second] = dice(received);
-            let refuses = one_in > 0 && first % one_in == 0;
+            let one_in = |number: u8| number > 0 && first % number == 0;
             let after = Duration::from_micros(delay * 1000 * u64::from(second) / 255);
-            if refuses { Kind::Ae } else { Kind::Aa }.after(after)
+            let kind = match (one_in(refuses), one_in(rambles)) {
+                (true, _) => Kind::Ae,
+                (_, true) => Kind::ForeignAa,
+                _ => Kind::Aa,
+            };
+            kind.after(after)
         })
     }
 }
@@ -110,8 +181,15 @@ fn dice(received: &Received) -> [u8; 2] {
 }
 
 /// A bench with these devices.
-pub(super) fn setup() -> Setup {
+pub(super) fn setup(network: Network) -> Setup {
+    let setup = match network {
+        Network::Good => Setup::new(),
+        Network::Faulty => Setup::new().wired(),
+    };
     DEVICES
         .iter()
-        .fold(Setup::new(), |setup, spec| setup.device(spec.setup()))
+        .fold(setup, |setup, spec| setup.device(spec.setup(network)))
 }
+
+/// How long an answer may take where the network is faulty: several timeouts must fit into one life of the agent.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_millis(250);

@@ -1,16 +1,16 @@
 //! What is known from outside the agent: copies of its database, the cloud's record, the devices' record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::bench::{Bench, url};
-use crate::oracle::{CloudAnswer, Kept, Receipt, Snapshot};
-use crate::sim::sha256;
+use crate::oracle::{CloudAnswer, Kept, Line, Receipt, Snapshot, Trouble};
+use crate::sim::{field, sha256};
 
-use super::devices::DEVICES;
+use super::devices::{ACK_TIMEOUT, DEVICES};
 
 /// Copies the database of an agent that does not run, and reads the copy: reading recovers, and would touch the file.
 pub(super) fn copy(bench: &Bench) -> anyhow::Result<Snapshot> {
@@ -86,10 +86,33 @@ pub(super) fn received(bench: &Bench) -> Vec<Receipt> {
     let all = bench.journal().all().into_iter();
     all.map(|one| Receipt {
         no: one.no,
+        at: signed(one.at),
         device: one.device.to_string(),
         sha256: one.sha256,
     })
     .collect()
+}
+
+/// What each device's line went through.
+pub(super) fn lines(bench: &Bench) -> BTreeMap<String, Line> {
+    let of = |name| {
+        let wire = bench.wire(name);
+        let troubles = wire.incidents().into_iter().map(|one| Trouble {
+            from: signed(one.from),
+            until: signed(one.until),
+        });
+        let line = Line {
+            troubles: troubles.collect(),
+            heard: wire.heard().into_iter().map(signed).collect(),
+            patience: i64::try_from(ACK_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
+        };
+        (name.to_owned(), line)
+    };
+    DEVICES.iter().map(|spec| of(spec.name)).collect()
+}
+
+fn signed(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
 }
 
 fn open(path: &Path) -> anyhow::Result<Connection> {
@@ -106,6 +129,7 @@ fn kept_of(row: &Row<'_>, devices: &HashMap<String, &str>) -> rusqlite::Result<K
         callback: row.get(0)?,
         device: device.to_owned(),
         sha256: sha256(body.as_bytes()),
+        control_id: field(body.as_bytes(), "MSH", 10).unwrap_or_default(),
         answers: 0,
         conflicting: 0,
     })

@@ -1,15 +1,19 @@
 //! The kill harness: pushes flow while the agent is killed at random instants, again and again; the
 //! [oracle](crate::oracle) judges after every kill and when the queue has drained.
 //!
-//! The cloud is the real stub with `--keep-pushes`, the agent the real binary. Every decision (what is pushed, to which
-//! device, when the agent is killed) follows from the seed. The machine's own timing does not: a seed that failed is
+//! The cloud is the real stub with `--keep-pushes`, the agent the real binary. With faults every connection of the agent
+//! goes through a [wire](crate::wire) that cuts, silences, splits and corrupts while pushes flow; a person gives commands.
+//! Every decision (what is pushed, to which device, when the agent is killed, which fault strikes) follows from the seed. The machine's own timing does not: a seed that failed is
 //! run again with the same decisions, and may have to be run a few times.
 
 mod devices;
 mod evidence;
+mod operator;
 mod report;
+mod storm;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,10 +24,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::bench::Bench;
-use crate::oracle::{Break, Snapshot, Story, Verdict, at_end, at_kill, unfinished};
-use devices::{AWAY, DEVICES};
+use crate::oracle::{Break, CloudAnswer, Snapshot, Story, Verdict, at_end, at_kill, unfinished};
+use devices::{DEVICES, Presence};
 use evidence::CloudRecord;
+use operator::{Operator, Zeal, put_aside};
 pub use report::Report;
+use storm::{Storm, Struck};
 use traffic::{Flow, Traffic};
 
 /// What to run.
@@ -31,28 +37,18 @@ use traffic::{Flow, Traffic};
 pub struct Options {
     pub cycles: u32,
     pub seed: u64,
+    pub network: Network,
     /// A planted fault of an agent built with the feature `mutants`.
-    pub mutant: Option<Mutant>,
+    pub mutant: Option<String>,
     /// The agent's binary; the one beside this program if there is none.
     pub agent: Option<PathBuf>,
 }
 
-/// The planted faults.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Mutant {
-    AttemptNotRecorded,
-    AnswerBeforeCommit,
-    BlindResend,
-}
-
-impl Mutant {
-    fn name(self) -> &'static str {
-        match self {
-            Self::AttemptNotRecorded => "attempt-not-recorded",
-            Self::AnswerBeforeCommit => "answer-before-commit",
-            Self::BlindResend => "blind-resend",
-        }
-    }
+/// Whether the network does what it can.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Network {
+    Good,
+    Faulty,
 }
 
 /// Runs all cycles, or fewer if a promise is broken, and says what was found.
@@ -73,14 +69,14 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 fn episode(options: &Options, seed: u64, cycles: u32) -> anyhow::Result<Episode> {
-    let mut setup = devices::setup()
+    let mut setup = devices::setup(options.network)
         .keeping()
         .recording()
         .agent_binary(options.agent.clone());
-    if let Some(mutant) = options.mutant {
-        setup = setup.environment("WARDPOST_MUTANT", mutant.name());
+    if let Some(mutant) = &options.mutant {
+        setup = setup.environment("WARDPOST_MUTANT", mutant);
     }
-    let mut run = Run::new(setup.start_without_agent(), seed);
+    let mut run = Run::new(setup.start_without_agent(), seed, options.network);
     let breaks = run.cycles(cycles)?;
     let verdict = if breaks.is_empty() {
         run.drain()?
@@ -95,6 +91,8 @@ fn episode(options: &Options, seed: u64, cycles: u32) -> anyhow::Result<Episode>
     }
     run.counts.accepted = run.story.end.pushes.len();
     run.counts.received = run.story.received.len();
+    run.counts.refused_commands = run.operator.refused;
+    run.counts.struck = std::mem::take(&mut run.storm.struck);
     Ok(Episode {
         counts: run.counts.clone(),
         verdict,
@@ -117,22 +115,27 @@ struct Counts {
     pushes: u32,
     accepted: usize,
     received: usize,
+    refused_commands: u32,
+    struck: Struck,
     took: Duration,
     drain: Duration,
 }
 
 struct Run {
     bench: Bench,
+    network: Network,
     random: StdRng,
+    storm: Storm,
+    operator: Operator,
     story: Story,
     counts: Counts,
     flow: watch::Sender<Flow>,
     pusher: Option<JoinHandle<anyhow::Result<u32>>>,
-    away: Away,
+    away: BTreeMap<&'static str, Away>,
     cloud: CloudRecord,
 }
 
-/// What the device does that is switched off for a while. It changes only while the agent is dead or the device off, so
+/// What a device does that is switched off for a while. It changes only while the agent is dead or the device off, so
 /// that no message is cut by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Away {
@@ -146,7 +149,7 @@ enum Pace {
 }
 
 impl Run {
-    fn new(bench: Bench, seed: u64) -> Self {
+    fn new(bench: Bench, seed: u64, network: Network) -> Self {
         let (flow, told) = watch::channel(Flow::Pause);
         let traffic = Traffic::new(seed);
         let pusher = bench
@@ -154,7 +157,7 @@ impl Run {
             .spawn(traffic::run(bench.http().clone(), traffic, told));
         let policies = DEVICES
             .iter()
-            .map(|spec| (spec.name.to_owned(), spec.on_uncertain))
+            .map(|spec| (spec.name.to_owned(), spec.policy))
             .collect();
         let story = Story {
             policies,
@@ -162,14 +165,20 @@ impl Run {
         };
         // The killer's decisions do not depend on how many pushes there were.
         let random = StdRng::seed_from_u64(!seed);
+        let fickle = DEVICES
+            .iter()
+            .filter(|spec| spec.presence == Presence::NowAndThen);
         Self {
             bench,
+            network,
             random,
+            storm: Storm::new(seed),
+            operator: Operator::new(seed),
             story,
             counts: Counts::default(),
             flow,
             pusher: Some(pusher),
-            away: Away::On,
+            away: fickle.map(|spec| (spec.name, Away::On)).collect(),
             cloud: CloudRecord::default(),
         }
     }
@@ -183,7 +192,7 @@ impl Run {
             if !breaks.is_empty() {
                 break;
             }
-            self.move_away();
+            self.come_and_go();
         }
         self.counts.took = began.elapsed();
         self.stop_pushing()?;
@@ -193,12 +202,13 @@ impl Run {
     /// One life of the agent, and what the judge says of it.
     fn cycle(&mut self) -> anyhow::Result<Vec<Break>> {
         let connect_first = self.random.random_ratio(1, 2);
-        let wait = Duration::from_millis(self.random.random_range(0..LIFE_MS));
+        let wait = self.life();
         if unfinished(&self.story.end).len() > BEHIND {
             if let Pace::Stuck(breaks) = self.catch_up()? {
                 return Ok(breaks);
             }
         } else if connect_first {
+            self.calm();
             self.bench.start_agent();
         } else {
             self.bench.start_agent_alone();
@@ -207,10 +217,20 @@ impl Run {
         self.judge()
     }
 
+    /// How long the agent may live. Where the network is faulty some lives are long enough for a second session.
+    fn life(&mut self) -> Duration {
+        let most = match self.network {
+            Network::Good => LIFE_MS,
+            Network::Faulty if self.random.random_ratio(1, 10) => 5 * LIFE_MS,
+            Network::Faulty => 2 * LIFE_MS,
+        };
+        Duration::from_millis(self.random.random_range(0..most))
+    }
+
     /// Pushes flow until the agent is dead, and pause while it is judged.
     fn push_and_kill(&mut self, wait: Duration) -> anyhow::Result<()> {
         self.flow.send_replace(Flow::Push);
-        std::thread::sleep(wait);
+        self.live(wait);
         if let Some(status) = self.bench.agent().ended() {
             bail!(
                 "the agent ended by itself with {status}; its log ends:\n{}",
@@ -224,15 +244,67 @@ impl Run {
         Ok(())
     }
 
+    /// A while in which things happen: faults, if the network has any, and commands somewhere in the middle.
+    fn live(&mut self, wait: Duration) {
+        let began = Instant::now();
+        let until = began + wait;
+        let command_at = began + wait.mul_f64(self.random.random_range(0.0..1.0));
+        let strikes = self.random.random_ratio(1, 2);
+        let strike_at = began + wait.mul_f64(self.random.random_range(0.0..1.0));
+        let mut uplink_at = strikes.then_some(strike_at);
+        let mut commanded = false;
+        while Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(left.min(self.storm.gap()));
+            if !commanded && command_at <= Instant::now() {
+                commanded = true;
+                self.command(Zeal::Some);
+            }
+            if self.network == Network::Faulty && Instant::now() < until {
+                self.storm.strike_line(&self.bench);
+                if uplink_at.take_if(|at| *at <= Instant::now()).is_some() {
+                    self.storm.strike_uplink(&self.bench);
+                }
+            }
+        }
+    }
+
+    /// By what was known when the agent was last dead.
+    fn command(&mut self, zeal: Zeal) {
+        let known = std::mem::take(&mut self.story.end);
+        self.operator
+            .act(&self.bench, &mut self.story, &known, zeal);
+        self.story.end = known;
+    }
+
+    /// By what its database says now.
+    fn command_now(&mut self) -> anyhow::Result<Snapshot> {
+        let now = Snapshot::read(&self.bench.database()).context("reading the agent's database")?;
+        self.story.received = evidence::received(&self.bench);
+        self.operator
+            .act(&self.bench, &mut self.story, &now, Zeal::Tidy);
+        Ok(now)
+    }
+
+    fn calm(&mut self) {
+        if self.network == Network::Faulty {
+            storm::calm(&self.bench);
+            for (name, away) in &self.away {
+                if *away != Away::On {
+                    self.bench.wire(name).refuse();
+                }
+            }
+        }
+    }
+
     /// Starts the agent and lets it live until most of the queue is delivered: that short lives on a busy machine
     /// deliver less than is pushed is no fault of the agent. That it delivers nothing when it is left alone is.
     fn catch_up(&mut self) -> anyhow::Result<Pace> {
-        self.bench.switch_on(AWAY);
-        self.away = Away::On;
+        self.all_well();
         self.bench.start_agent();
         let began = Instant::now();
         loop {
-            let left = unfinished(&Snapshot::read(&self.bench.database())?);
+            let left = unfinished(&self.command_now()?);
             if left.len() < BEHIND / 4 {
                 return Ok(Pace::CaughtUp);
             }
@@ -246,47 +318,61 @@ impl Run {
         }
     }
 
+    /// Every device is there, and the network is good.
+    fn all_well(&mut self) {
+        for (name, away) in &mut self.away {
+            self.bench.switch_on(name);
+            *away = Away::On;
+        }
+        self.calm();
+    }
+
     fn judge(&mut self) -> anyhow::Result<Vec<Break>> {
-        let answers = self.collect()?;
-        let open = self
-            .story
-            .kills
-            .last()
-            .map(|kill| kill.open.as_slice())
-            .unwrap_or_default();
-        self.counts.open_kills += u32::from(!open.is_empty());
+        let (copy, answers) = self.collect()?;
+        self.story.add_kill(copy);
+        let open = self.story.kills.last().map_or(0, |kill| kill.open);
+        self.counts.open_kills += u32::from(open > 0);
         Ok(at_kill(&self.story, &answers))
     }
 
     /// Takes the evidence of a moment at which the agent is dead. What is pushed meanwhile only adds to what was kept.
-    fn collect(&mut self) -> anyhow::Result<Vec<crate::oracle::CloudAnswer>> {
+    fn collect(&mut self) -> anyhow::Result<(Snapshot, Vec<CloudAnswer>)> {
         let copy = evidence::copy(&self.bench).context("copying the agent's database")?;
         self.story.received = evidence::received(&self.bench);
+        if self.network == Network::Faulty {
+            self.story.lines = evidence::lines(&self.bench);
+        }
         let (kept, answers) = self
             .cloud
             .read(&self.bench)
             .context("reading the stub's database")?;
         self.story.kept = kept;
-        self.story.add_kill(copy);
-        Ok(answers)
+        Ok((copy, answers))
     }
 
-    /// Between two lives: the device that is away now and then goes or comes back.
-    fn move_away(&mut self) {
-        self.away = match self.away {
-            Away::On if self.random.random_ratio(1, 4) => {
-                self.bench.switch_off(AWAY);
-                Away::Off {
-                    cycles: self.random.random_range(1..4),
+    /// Between two lives: a device that is away now and then goes or comes back.
+    fn come_and_go(&mut self) {
+        for (name, away) in &mut self.away {
+            *away = match *away {
+                Away::On if self.random.random_ratio(1, 5) => {
+                    self.bench.switch_off(name);
+                    if self.network == Network::Faulty {
+                        self.bench.wire(name).refuse();
+                    }
+                    let cycles = self.random.random_range(1..5);
+                    Away::Off { cycles }
                 }
-            }
-            Away::On => Away::On,
-            Away::Off { cycles: 0 } => {
-                self.bench.switch_on(AWAY);
-                Away::On
-            }
-            Away::Off { cycles } => Away::Off { cycles: cycles - 1 },
-        };
+                Away::On => Away::On,
+                Away::Off { cycles: 0 } => {
+                    self.bench.switch_on(name);
+                    if self.network == Network::Faulty {
+                        self.bench.wire(name).calm();
+                    }
+                    Away::On
+                }
+                Away::Off { cycles } => Away::Off { cycles: cycles - 1 },
+            };
+        }
     }
 
     fn ensure_pushing(&mut self) -> anyhow::Result<()> {
@@ -305,11 +391,16 @@ impl Run {
         Ok(())
     }
 
-    /// Lets the agent live until nothing is left to do, and judges the whole run.
+    /// Lets the agent live until nothing is left to do, and judges the whole run. In this last life it has to come
+    /// through some more faults without being started anew.
     fn drain(&mut self) -> anyhow::Result<Verdict> {
         let began = Instant::now();
-        self.bench.switch_on(AWAY);
+        self.all_well();
         self.bench.start_agent();
+        if self.network == Network::Faulty {
+            self.live(LAST_STORM);
+            self.calm();
+        }
         while began.elapsed() < DRAIN_WITHIN && !self.is_drained()? {
             std::thread::sleep(POLL);
         }
@@ -319,19 +410,17 @@ impl Run {
             status.success(),
             "the agent ended with {status} when it was told to stop"
         );
-        let answers = self.collect()?;
-        // The last copy is of an agent that ended in peace: whatever it shows as open is no excuse.
-        self.story.kills.pop();
+        let (copy, answers) = self.collect()?;
+        self.story.add(copy);
         Ok(at_end(&self.story, &answers))
     }
 
-    fn is_drained(&self) -> anyhow::Result<bool> {
+    fn is_drained(&mut self) -> anyhow::Result<bool> {
+        let now = self.command_now()?;
         if evidence::unanswered(&self.bench)? > 0 {
             return Ok(false);
         }
-        let snapshot =
-            Snapshot::read(&self.bench.database()).context("reading the agent's database")?;
-        Ok(unfinished(&snapshot).is_empty())
+        Ok(unfinished(&now).is_empty() && put_aside(&now).is_empty())
     }
 }
 
@@ -345,5 +434,6 @@ impl Drop for Run {
 const EPISODE: u32 = 100;
 const LIFE_MS: u64 = 400;
 const BEHIND: usize = 600;
+const LAST_STORM: Duration = Duration::from_millis(1_500);
 const POLL: Duration = Duration::from_millis(50);
 const DRAIN_WITHIN: Duration = Duration::from_mins(1);

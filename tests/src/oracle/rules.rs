@@ -1,61 +1,32 @@
-//! The rules, one function each.
+//! The judge, and the rules about what was accepted, held and commanded. The other rules are in files of their own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{Break, CloudAnswer, OnUncertain, PushRow, Snapshot, State, Story, Verdict};
+use super::attempts::{Attempt, HeldBy, History, Hold, How};
+use super::{
+    Break, CloudAnswer, HoldScope, OnUncertain, Policy, PushRow, Receipt, Snapshot, State, Story,
+    Tally, Verdict, WhenUnreachable,
+};
 
 /// Judges a moment at which the agent was dead: [`Story::end`] is the copy of its database.
 ///
 /// What was promised for the end (everything final, everything answered) is not asked for yet.
 pub fn at_kill(story: &Story, answers: &[CloudAnswer]) -> Vec<Break> {
-    Judge::new(story).so_far(answers).0
+    Judge::new(story).so_far(answers).breaks
 }
 
 /// Judges a run whose queue has drained.
 pub fn at_end(story: &Story, answers: &[CloudAnswer]) -> Verdict {
     let judge = Judge::new(story);
-    let (mut breaks, allowed_duplicates) = judge.so_far(answers);
+    let mut verdict = judge.so_far(answers);
     let unfinished = unfinished(&story.end);
-    breaks.extend(
+    verdict.breaks.extend(
         unfinished
             .into_iter()
             .map(|(push, state)| Break::Unfinished { push, state }),
     );
-    judge.held(&mut breaks);
-    judge.truth(&mut breaks);
-    judge.answered(&mut breaks);
-    let held = judge
-        .roots()
-        .filter(|push| judge.states.get(&push.id) == Some(&State::Held))
-        .count();
-    let joined = story
-        .end
-        .pushes
-        .values()
-        .filter(|push| push.joins.is_some())
-        .count();
-    let uncertain = judge
-        .completing
-        .iter()
-        .filter(|push| judge.has_to_hold(**push))
-        .count();
-    Verdict {
-        breaks,
-        held,
-        uncertain,
-        parked: judge.parked.len(),
-        joined,
-        allowed_duplicates,
-    }
-}
-
-fn unlike(answer: &CloudAnswer, recorded: Option<&(i64, Option<&str>)>) -> Option<Break> {
-    let callback = answer.callback.clone();
-    let Some((status, text)) = recorded else {
-        return Some(Break::AnswerWithoutRecord { callback });
-    };
-    let differs = *status != answer.status || text.is_some_and(|text| text != answer.body);
-    differs.then_some(Break::AnswerUnlikeRecord { callback })
+    judge.answered(&mut verdict.breaks);
+    verdict
 }
 
 /// The pushes that are neither final nor held, and wait behind no held one with the same order key.
@@ -81,19 +52,15 @@ fn parked(snapshot: &Snapshot, states: &BTreeMap<i64, State>) -> BTreeSet<i64> {
             .order_keys
             .iter()
             .any(|key| held.contains(&(push.device, key.as_str())));
+        let keys = push
+            .order_keys
+            .iter()
+            .map(|key| (push.device, key.as_str()));
         match states.get(&push.id) {
-            Some(State::Held) => held.extend(
-                push.order_keys
-                    .iter()
-                    .map(|key| (push.device, key.as_str())),
-            ),
+            Some(State::Held) => held.extend(keys),
             Some(State::Queued) if behind || parked.contains(&root) => {
                 parked.insert(push.id);
-                held.extend(
-                    push.order_keys
-                        .iter()
-                        .map(|key| (push.device, key.as_str())),
-                );
+                held.extend(keys);
             }
             _ => {}
         }
@@ -101,83 +68,139 @@ fn parked(snapshot: &Snapshot, states: &BTreeMap<i64, State>) -> BTreeSet<i64> {
     parked
 }
 
-struct Judge<'a> {
-    story: &'a Story,
-    states: BTreeMap<i64, State>,
+pub(super) struct Judge<'a> {
+    pub(super) story: &'a Story,
+    pub(super) states: BTreeMap<i64, State>,
+    pub(super) history: History,
     parked: BTreeSet<i64>,
-    completing: BTreeSet<i64>,
-    /// Sum of the pushed body, by callback.
-    sums: HashMap<&'a str, &'a str>,
+    killed_completing: HashSet<(i64, usize)>,
+    /// What the cloud kept, by callback.
+    kept: HashMap<&'a str, &'a super::Kept>,
     /// Pushes that did not join, by device and sum of their body.
-    by_bytes: HashMap<(&'a str, &'a str), Vec<&'a PushRow>>,
+    pub(super) by_bytes: HashMap<(&'a str, &'a str), Vec<&'a PushRow>>,
+    /// What the devices received, by device and sum, oldest first.
+    pub(super) received: HashMap<(&'a str, &'a str), Vec<&'a Receipt>>,
 }
 
 impl<'a> Judge<'a> {
     fn new(story: &'a Story) -> Self {
         let states = story.end.states();
-        let sums: HashMap<_, _> = story
+        let kept: HashMap<_, _> = story
             .kept
             .iter()
-            .map(|kept| (kept.callback.as_str(), kept.sha256.as_str()))
+            .map(|kept| (kept.callback.as_str(), kept))
             .collect();
         let mut by_bytes: HashMap<_, Vec<&PushRow>> = HashMap::new();
-        for push in story
-            .end
-            .pushes
-            .values()
-            .filter(|push| push.joins.is_none())
-        {
-            if let Some(sum) = push
-                .callback
-                .as_deref()
-                .and_then(|callback| sums.get(callback))
-            {
+        for push in roots(&story.end) {
+            let kept = push.callback.as_deref().and_then(|one| kept.get(one));
+            if let Some(kept) = kept {
                 by_bytes
-                    .entry((story.end.device_of(push), *sum))
+                    .entry((story.end.device_of(push), kept.sha256.as_str()))
                     .or_default()
                     .push(push);
             }
         }
-        let parked = parked(&story.end, &states);
+        let mut received: HashMap<_, Vec<&Receipt>> = HashMap::new();
+        for receipt in &story.received {
+            received
+                .entry((receipt.device.as_str(), receipt.sha256.as_str()))
+                .or_default()
+                .push(receipt);
+        }
+        let kills = story.kills.iter();
         Self {
             story,
+            parked: parked(&story.end, &states),
             states,
-            parked,
-            completing: story.completing(),
-            sums,
+            history: History::of(&story.end),
+            killed_completing: kills.flat_map(|kill| kill.completing.clone()).collect(),
+            kept,
             by_bytes,
+            received,
         }
     }
 
-    /// What holds at any time. Also counts the copies beyond the first that were allowed.
-    fn so_far(&self, answers: &[CloudAnswer]) -> (Vec<Break>, usize) {
+    /// What holds at any time.
+    fn so_far(&self, answers: &[CloudAnswer]) -> Verdict {
         let mut breaks = Vec::new();
+        let mut tally = self.tally();
         self.accepted(&mut breaks);
-        self.recorded(answers, &mut breaks);
-        self.attempted(&mut breaks);
-        let allowed_duplicates = self.once(&mut breaks);
-        self.order(&mut breaks);
-        self.bytes(&mut breaks);
+        self.commanded(&mut breaks);
+        tally.refused = self.recorded(answers, &mut breaks);
+        self.uncertain(&mut breaks);
+        self.hands_off(&mut breaks);
+        let first_copies = self.deliveries(&mut breaks, &mut tally);
+        self.never(&mut breaks);
+        self.order(&first_copies, &mut breaks);
         self.joins(&mut breaks);
-        self.answers(&mut breaks);
-        (breaks, allowed_duplicates)
+        self.words(&mut breaks);
+        Verdict { breaks, tally }
     }
 
-    /// Devices and sums of the bodies that the cloud has pushed.
-    fn pushed(&self) -> HashSet<(&'a str, &'a str)> {
-        self.story
-            .kept
+    fn tally(&self) -> Tally {
+        let roots: Vec<State> = roots(&self.story.end)
+            .filter_map(|push| self.states.get(&push.id).copied())
+            .collect();
+        let count = |state| roots.iter().filter(|one| **one == state).count();
+        let uncertain = |by_kill: bool| {
+            let attempts = self.history.attempts.iter().filter(|one| is_uncertain(one));
+            attempts
+                .filter(|one| self.was_killed(one) == by_kill)
+                .count()
+        };
+        let attempts = self.history.attempts.iter();
+        let open_holds = self
+            .history
+            .holds
             .iter()
-            .map(|kept| (&*kept.device, &*kept.sha256))
-            .collect()
+            .filter(|hold| hold.until.is_none());
+        Tally {
+            attempts: self.history.attempts.len(),
+            uncertain_by_kill: uncertain(true),
+            uncertain_by_line: uncertain(false),
+            troubled: attempts.filter(|one| self.was_in_trouble(one)).count(),
+            held: open_holds.filter(|hold| hold.by == HeldBy::Agent).count(),
+            parked: self.parked.len(),
+            joined: self.story.end.pushes.len() - roots.len(),
+            delivered: count(State::Delivered),
+            rejected: count(State::Rejected),
+            expired: count(State::Expired),
+            dead: count(State::Dead),
+            commands: self.story.commands.len(),
+            ..Tally::default()
+        }
     }
 
-    fn roots(&self) -> impl Iterator<Item = &'a PushRow> {
-        self.story
-            .end
-            .pushes
-            .values()
-            .filter(|push| push.joins.is_none())
+    pub(super) fn push(&self, id: i64) -> Option<&'a PushRow> {
+        self.story.end.pushes.get(&id)
+    }
+
+    pub(super) fn kept(&self, push: &PushRow) -> Option<&'a super::Kept> {
+        self.kept.get(push.callback.as_deref()?).copied()
+    }
+
+    pub(super) fn policy(&self, push: i64) -> Option<Policy> {
+        let device = self.story.end.device_of(self.push(push)?);
+        self.story.policies.get(device).copied()
+    }
+
+    pub(super) fn refuses_when_away(&self, device: &str) -> bool {
+        let policy = self.story.policies.get(device);
+        policy.is_some_and(|policy| policy.when_unreachable == WhenUnreachable::Fail)
+    }
+
+    fn was_killed(&self, attempt: &Attempt) -> bool {
+        self.killed_completing
+            .contains(&(attempt.push, attempt.nth))
+    }
+
+    fn was_in_trouble(&self, attempt: &Attempt) -> bool {
+        let device = self
+            .push(attempt.push)
+            .map(|push| self.story.end.device_of(push));
+        let line = device.and_then(|device| self.story.lines.get(device));
+        let until = attempt.end.map_or(i64::MAX, |end| end.at);
+        line.is_some_and(|line| line.excuses(attempt.began, until))
     }
 
     fn accepted(&self, breaks: &mut Vec<Break>) {
@@ -190,250 +213,108 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// No answer is outside that the disk does not have.
-    fn recorded(&self, answers: &[CloudAnswer], breaks: &mut Vec<Break>) {
-        let end = &self.story.end;
-        let recorded: HashMap<&str, (i64, Option<&str>)> = end
-            .events
-            .iter()
-            .filter_map(|event| {
-                let callback = end.pushes.get(&event.push)?.callback.as_deref()?;
-                Some((callback, (event.status?, event.answer.as_deref())))
-            })
-            .collect();
-        breaks.extend(
-            answers
-                .iter()
-                .filter_map(|answer| unlike(answer, recorded.get(answer.callback.as_str()))),
-        );
-    }
-
-    /// No message is at a device of which the disk has no attempt.
-    fn attempted(&self, breaks: &mut Vec<Break>) {
-        let attempted = self.story.end.attempted();
-        let known = self.pushed();
-        let received: BTreeSet<(&str, &str)> = self
-            .story
-            .received
-            .iter()
-            .map(|receipt| (&*receipt.device, &*receipt.sha256))
-            .collect();
-        for (device, sum) in received.into_iter().filter(|bytes| known.contains(bytes)) {
-            let pushes = self
-                .by_bytes
-                .get(&(device, sum))
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            if !pushes.iter().any(|push| attempted.contains(&push.id)) {
-                let pushes = pushes.iter().map(|push| push.id).collect();
-                breaks.push(Break::SentWithoutRecord {
-                    device: device.into(),
-                    pushes,
-                });
+    /// Whatever a person was told is done has its row in the audit.
+    fn commanded(&self, breaks: &mut Vec<Break>) {
+        for command in &self.story.commands {
+            let is_it = |row: &&super::AuditRow| {
+                row.push == Some(command.push)
+                    && row.verb == command.verb
+                    && (command.sent..=command.told).contains(&row.at)
+            };
+            if !self.story.end.audit.iter().any(|row| is_it(&row)) {
+                let (push, verb) = (command.push, command.verb);
+                breaks.push(Break::CommandLost { push, verb });
             }
         }
     }
 
-    /// Held is what was uncertain, all of it and nothing else.
-    fn held(&self, breaks: &mut Vec<Break>) {
-        for push in self.roots() {
-            let held = self.states.get(&push.id) == Some(&State::Held);
-            let uncertain = self.completing.contains(&push.id);
-            let push = push.id;
-            if held && !uncertain {
-                breaks.push(Break::HeldWithoutCause { push });
+    /// Uncertain is what a kill or the line has made so, all of the former and nothing else.
+    fn uncertain(&self, breaks: &mut Vec<Break>) {
+        for attempt in &self.history.attempts {
+            let Some(how) = attempt.end.map(|end| end.how) else {
+                continue;
+            };
+            let push = attempt.push;
+            let killed = self.was_killed(attempt);
+            if how.is_uncertain() && !killed && !self.was_in_trouble(attempt) {
+                breaks.push(Break::UncertainWithoutCause { push });
             }
-            if !held && uncertain && self.has_to_hold(push) {
+            let holds = self.policy(push).map(|policy| policy.on_uncertain);
+            let guessed = killed && !how.is_uncertain();
+            let resent = matches!(how, How::Resent(_)) && holds == Some(OnUncertain::Hold);
+            if guessed || resent {
                 breaks.push(Break::NotHeld { push });
             }
+            if matches!(how, How::Resent(nth) if nth > MOST_RESENDS) {
+                breaks.push(Break::ResentTooOften { push });
+            }
+        }
+        for hold in &self.history.holds {
+            let push = hold.push;
+            if hold.by == HeldBy::Agent && !hold.ended_attempt && !self.left_traces(push) {
+                breaks.push(Break::UncertainWithoutCause { push });
+            }
         }
     }
 
-    fn has_to_hold(&self, push: i64) -> bool {
-        let device = self
-            .story
-            .end
-            .pushes
-            .get(&push)
-            .map(|row| self.story.end.device_of(row));
-        device.and_then(|device| self.story.policies.get(device)) == Some(&OnUncertain::Hold)
+    /// Whether any attempt may have reached the device without an answer.
+    pub(super) fn left_traces(&self, push: i64) -> bool {
+        self.history.attempts_of(push).any(is_uncertain)
     }
 
-    /// Also counts the copies beyond the first that were allowed.
-    fn once(&self, breaks: &mut Vec<Break>) -> usize {
-        let mut received: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for receipt in &self.story.received {
-            *received
-                .entry((&receipt.device, &receipt.sha256))
-                .or_default() += 1;
+    /// What is held, what waits behind it, and what has ended is not sent.
+    fn hands_off(&self, breaks: &mut Vec<Break>) {
+        let mut by_device: HashMap<i64, Vec<(&Hold, &PushRow)>> = HashMap::new();
+        for hold in &self.history.holds {
+            if let Some(held) = self.push(hold.push) {
+                by_device.entry(held.device).or_default().push((hold, held));
+            }
         }
-        let mut extra = 0;
-        for (key, received) in received {
-            let Some(pushes) = self.by_bytes.get(&key) else {
+        let mut ended: HashMap<i64, i64> = HashMap::new();
+        for event in &self.story.end.events {
+            if event.state.and_then(State::of).is_some_and(State::is_final) {
+                ended.entry(event.push).or_insert(event.seq);
+            }
+        }
+        for attempt in &self.history.attempts {
+            let Some(push) = self.push(attempt.push) else {
                 continue;
             };
-            let allowed = pushes
-                .iter()
-                .map(|push| 1 + self.resends(key.0, push.id))
-                .sum();
-            if received > allowed {
-                let (device, pushes) = (key.0.into(), pushes.iter().map(|push| push.id).collect());
-                breaks.push(Break::Duplicate {
-                    device,
-                    pushes,
-                    received,
-                    allowed,
-                });
+            let end = ended.get(&push.id);
+            if end.is_some_and(|end| attempt.seq.is_some_and(|seq| *end < seq)) {
+                breaks.push(Break::Touched { push: push.id });
             }
-            extra += received.min(allowed).saturating_sub(pushes.len());
-        }
-        extra
-    }
-
-    fn resends(&self, device: &str, push: i64) -> usize {
-        match self.story.policies.get(device) {
-            Some(OnUncertain::Resend) => self
-                .story
-                .kills
-                .iter()
-                .filter(|kill| kill.completing().any(|open| open == push))
-                .count(),
-            Some(OnUncertain::Hold) | None => 0,
-        }
-    }
-
-    fn truth(&self, breaks: &mut Vec<Break>) {
-        let received: HashSet<(&str, &str)> = self
-            .story
-            .received
-            .iter()
-            .map(|receipt| (&*receipt.device, &*receipt.sha256))
-            .collect();
-        for (key, pushes) in &self.by_bytes {
-            let answered = |push: &&&PushRow| {
-                self.states
-                    .get(&push.id)
-                    .is_some_and(|state| state.is_answered_by_the_device())
-            };
-            if !received.contains(key) {
-                breaks.extend(
-                    pushes
-                        .iter()
-                        .filter(answered)
-                        .map(|push| Break::FalseYes { push: push.id }),
-                );
-            }
-        }
-    }
-
-    fn order(&self, breaks: &mut Vec<Break>) {
-        let ever_held: HashSet<i64> = self.story.end.ever_held().collect();
-        let mut last_of_key: HashMap<(&str, &str), i64> = HashMap::new();
-        let mut last_of_device: HashMap<&str, i64> = HashMap::new();
-        let mut check = |last: Option<i64>, push: i64, device: &str, key: Option<&str>| {
-            if let Some(after) = last.filter(|last| *last > push) {
-                breaks.push(Break::OutOfOrder {
-                    device: device.into(),
-                    key: key.map(Into::into),
-                    push,
-                    after,
-                });
-            }
-        };
-        for receipt in &self.story.received {
-            let device = receipt.device.as_str();
-            // Bytes that several pushes share say nothing about which of them this was.
-            let Some([push]) = self
-                .by_bytes
-                .get(&(device, &*receipt.sha256))
-                .map(Vec::as_slice)
-            else {
-                continue;
-            };
-            for key in &push.order_keys {
-                check(
-                    last_of_key.insert((device, key), push.id),
-                    push.id,
-                    device,
-                    Some(key),
-                );
-            }
-            if !ever_held.contains(&push.id) && !self.parked.contains(&push.id) {
-                check(
-                    last_of_device.insert(device, push.id),
-                    push.id,
-                    device,
-                    None,
-                );
-            }
-        }
-    }
-
-    fn bytes(&self, breaks: &mut Vec<Break>) {
-        let pushed = self.pushed();
-        for receipt in &self.story.received {
-            if !pushed.contains(&(&*receipt.device, &*receipt.sha256)) {
-                breaks.push(Break::ForeignBytes {
-                    device: receipt.device.clone(),
-                    no: receipt.no,
-                });
-            }
-        }
-    }
-
-    fn joins(&self, breaks: &mut Vec<Break>) {
-        // The newest push of each order key that did not join, as the agent had them when the next came.
-        let mut newest: HashMap<(i64, &str), &PushRow> = HashMap::new();
-        for push in self.story.end.pushes.values() {
-            if let Some(joined) = push.joins {
-                let other = self.story.end.pushes.get(&joined);
-                if other.is_none_or(|other| self.sum(other) != self.sum(push)) {
-                    breaks.push(Break::WrongJoin {
+            let holds = by_device.get(&push.device).into_iter().flatten();
+            for (hold, held) in holds.filter(|(hold, _)| hold.was_there_for(attempt)) {
+                if held.id == push.id {
+                    breaks.push(Break::Touched { push: push.id });
+                } else if self.blocks(hold, held, push) {
+                    breaks.push(Break::Overtook {
                         push: push.id,
-                        joined,
-                    });
-                }
-                continue;
-            }
-            for key in &push.order_keys {
-                let twin = newest.insert((push.device, key), push);
-                if let Some(twin) = twin.filter(|twin| self.had_to_join(twin, push)) {
-                    breaks.push(Break::MissedJoin {
-                        push: push.id,
-                        twin: twin.id,
+                        held: held.id,
                     });
                 }
             }
         }
     }
 
-    /// Only one that did not fail later is certain to have been there to join.
-    fn had_to_join(&self, twin: &PushRow, push: &PushRow) -> bool {
-        let failed = self
-            .states
-            .get(&twin.id)
-            .is_none_or(|state| state.has_failed());
-        !failed
-            && twin.order_keys == push.order_keys
-            && self.sum(twin).is_some()
-            && self.sum(twin) == self.sum(push)
-    }
-
-    fn sum(&self, push: &PushRow) -> Option<&str> {
-        self.sums.get(push.callback.as_deref()?).copied()
-    }
-
-    fn answers(&self, breaks: &mut Vec<Break>) {
-        let differing = self.story.kept.iter().filter(|kept| kept.conflicting > 0);
-        breaks.extend(differing.map(|kept| Break::AnswersDiffer {
-            callback: kept.callback.clone(),
-        }));
-    }
-
-    fn answered(&self, breaks: &mut Vec<Break>) {
-        let without = self.story.kept.iter().filter(|kept| kept.answers == 0);
-        breaks.extend(without.map(|kept| Break::Unanswered {
-            callback: kept.callback.clone(),
-        }));
+    /// Whether `later` must stay behind `first` while this hold of `first` lasts.
+    fn blocks(&self, hold: &Hold, first: &PushRow, later: &PushRow) -> bool {
+        let scope = self.policy(first.id).map(|policy| policy.hold_scope);
+        let keys = &later.order_keys;
+        let related = first.order_keys.iter().any(|key| keys.contains(key));
+        (related && first.id < later.id)
+            || (scope == Some(HoldScope::Device) && hold.by == HeldBy::Agent)
     }
 }
+
+pub(super) fn roots(snapshot: &Snapshot) -> impl Iterator<Item = &PushRow> {
+    snapshot.pushes.values().filter(|push| push.joins.is_none())
+}
+
+pub(super) fn is_uncertain(attempt: &Attempt) -> bool {
+    attempt.end.is_some_and(|end| end.how.is_uncertain())
+}
+
+/// The agent sends the same bytes again by itself at most so often.
+const MOST_RESENDS: i64 = 3;

@@ -2,7 +2,7 @@
 //!
 //! Only what the judge needs; which number means what is in the schema's comments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
@@ -12,6 +12,9 @@ use rusqlite::{Connection, OpenFlags, Row};
 pub struct PushRow {
     pub id: i64,
     pub device: i64,
+    /// UTC in milliseconds.
+    pub at: i64,
+    pub expires: Option<i64>,
     pub tried: Option<i64>,
     pub callback: Option<String>,
     pub order_keys: Vec<String>,
@@ -23,13 +26,27 @@ pub struct PushRow {
 pub struct EventRow {
     pub seq: i64,
     pub push: i64,
+    /// UTC in milliseconds.
+    pub at: i64,
     pub kind: i64,
     pub state: Option<i64>,
+    /// On a retry: which resend after an unknown outcome this is.
+    pub level: Option<i64>,
+    /// A person; nobody where the agent itself decided.
+    pub who: Option<String>,
     pub status: Option<i64>,
     pub next: Option<i64>,
     pub next_kind: Option<i64>,
-    /// The answer's text, where `status` is set and the row has one.
+    /// The answer's text, or the words a push was settled with.
     pub answer: Option<String>,
+}
+
+/// One row of `audit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditRow {
+    pub at: i64,
+    pub verb: String,
+    pub push: Option<i64>,
 }
 
 /// All of it, at one moment.
@@ -40,6 +57,7 @@ pub struct Snapshot {
     pub pushes: BTreeMap<i64, PushRow>,
     /// By `seq`, ascending.
     pub events: Vec<EventRow>,
+    pub audit: Vec<AuditRow>,
 }
 
 /// Where a push is in its life.
@@ -67,7 +85,7 @@ impl State {
         Self::Dead,
     ];
 
-    fn of(number: i64) -> Option<Self> {
+    pub(super) fn of(number: i64) -> Option<Self> {
         Self::ALL
             .get(usize::try_from(number).ok()?.checked_sub(1)?)
             .copied()
@@ -91,13 +109,6 @@ impl State {
     }
 }
 
-/// An attempt that nothing has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OpenAttempt {
-    pub push: i64,
-    pub completing: bool,
-}
-
 impl Snapshot {
     /// Reads a database. One that does not exist yet, or has no tables yet, is empty.
     pub fn read(path: &Path) -> rusqlite::Result<Self> {
@@ -116,19 +127,31 @@ impl Snapshot {
         })?;
         let pushes = rows(
             &database,
-            "SELECT id, device, tried, callback, order_key, joins FROM push ORDER BY id",
+            "SELECT id, device, tried, callback, order_key, joins, at, expires FROM push ORDER BY id",
             |row| push_of(row).map(|push| (push.id, push)),
         )?;
         let events = rows(
             &database,
             "SELECT seq, push, kind, state, status, next, next_kind, \
-             CASE WHEN status IS NOT NULL THEN answer END FROM event ORDER BY seq",
+             CASE WHEN status IS NOT NULL OR kind = 3 THEN answer END, at, level, who FROM event ORDER BY seq",
             event_of,
+        )?;
+        let audit = rows(
+            &database,
+            "SELECT at, verb, push FROM audit ORDER BY id",
+            |row| {
+                Ok(AuditRow {
+                    at: row.get(0)?,
+                    verb: row.get(1)?,
+                    push: row.get(2)?,
+                })
+            },
         )?;
         Ok(Self {
             devices: devices.into_iter().collect(),
             pushes: pushes.into_iter().collect(),
             events,
+            audit,
         })
     }
 
@@ -163,53 +186,6 @@ impl Snapshot {
         states
     }
 
-    /// The attempts that were open at this moment.
-    pub fn open_attempts(&self) -> Vec<OpenAttempt> {
-        let mut open: BTreeMap<i64, i64> = self
-            .pushes
-            .values()
-            .filter_map(|push| Some((push.id, push.tried?)))
-            .collect();
-        for event in &self.events {
-            match event.kind {
-                ATTEMPT | COMPLETING => {
-                    open.insert(event.push, event.kind);
-                }
-                SETTLED | RETRY | HELD => {
-                    open.remove(&event.push);
-                }
-                _ => {}
-            }
-            if let Some(next) = event.next {
-                open.insert(next, event.next_kind.unwrap_or(COMPLETING));
-            }
-        }
-        open.into_iter()
-            .map(|(push, kind)| OpenAttempt {
-                push,
-                completing: kind == COMPLETING,
-            })
-            .collect()
-    }
-
-    /// Numbers of the pushes of which any attempt is recorded.
-    pub fn attempted(&self) -> BTreeSet<i64> {
-        let tried = self
-            .pushes
-            .values()
-            .filter(|push| push.tried.is_some())
-            .map(|push| push.id);
-        let events = self.events.iter();
-        let recorded = events
-            .clone()
-            .filter(|event| matches!(event.kind, ATTEMPT | COMPLETING))
-            .map(|event| event.push);
-        tried
-            .chain(recorded)
-            .chain(events.filter_map(|event| event.next))
-            .collect()
-    }
-
     /// The push that this one joined in the end; itself if it joined none.
     pub fn root(&self, push: i64) -> i64 {
         let mut root = push;
@@ -223,14 +199,6 @@ impl Snapshot {
             root = joins;
         }
         root
-    }
-
-    /// Numbers of the pushes that were held at any time.
-    pub fn ever_held(&self) -> impl Iterator<Item = i64> + '_ {
-        self.events
-            .iter()
-            .filter(|event| event.kind == HELD)
-            .map(|event| event.push)
     }
 
     /// Name of the device a push is for.
@@ -249,8 +217,9 @@ fn implied(kind: i64) -> Option<State> {
 }
 
 fn has_tables(database: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE name IN ('push', 'event', 'device')";
-    Ok(database.query_row(sql, [], |row| row.get::<_, i64>(0))? == 3)
+    let sql =
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('push', 'event', 'device', 'audit')";
+    Ok(database.query_row(sql, [], |row| row.get::<_, i64>(0))? == 4)
 }
 
 fn rows<T>(
@@ -272,6 +241,8 @@ fn push_of(row: &Row<'_>) -> rusqlite::Result<PushRow> {
             .map(|keys| keys.split('\n').map(Into::into).collect())
             .unwrap_or_default(),
         joins: row.get(5)?,
+        at: row.get(6)?,
+        expires: row.get(7)?,
     })
 }
 
@@ -291,6 +262,9 @@ fn event_of(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         next: row.get(5)?,
         next_kind: row.get(6)?,
         answer,
+        at: row.get(8)?,
+        level: row.get(9)?,
+        who: row.get(10)?,
     })
 }
 
@@ -316,6 +290,8 @@ mod tests {
             at INTEGER NOT NULL, kind INTEGER NOT NULL, state INTEGER, level INTEGER, reason TEXT, who TEXT,
             status INTEGER, next INTEGER, next_kind INTEGER, taken INTEGER, answer BLOB);
         CREATE TABLE device (id INTEGER PRIMARY KEY, name TEXT, done INTEGER, sending INTEGER);
+        CREATE TABLE audit (id INTEGER PRIMARY KEY, at INTEGER, who TEXT, verb TEXT, push INTEGER, reason TEXT, hash BLOB);
+        INSERT INTO audit (at, who, verb, push) VALUES (5, 'uid 0', 'hold', 2);
         INSERT INTO device (id, name) VALUES (0, 'self'), (1, 'chem');
         INSERT INTO push (id, device, at, tried, callback_hash, content_hash, callback, order_key, joins) VALUES
             (1, 1, 0, 2, 0, 0, 'cb-1', 'A', NULL), (2, 1, 0, NULL, 0, 0, 'cb-2', 'A' || char(10) || 'B', NULL),
@@ -344,17 +320,6 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_open_until_an_event_ends_it() {
-        assert_eq!(
-            snapshot().open_attempts(),
-            [OpenAttempt {
-                push: 4,
-                completing: false
-            }]
-        );
-    }
-
-    #[test]
     fn several_order_keys_are_read_apart_and_answers_as_text() {
         let snapshot = snapshot();
         assert_eq!(snapshot.pushes[&2].order_keys, ["A", "B"]);
@@ -365,6 +330,7 @@ mod tests {
             .collect();
         assert_eq!(answers, [Some("MSA|AA|1"), None, Some("queued")]);
         assert_eq!(snapshot.device_of(&snapshot.pushes[&1]), "chem");
+        assert_eq!(snapshot.audit[0].verb, "hold");
     }
 
     #[test]

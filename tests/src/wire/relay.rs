@@ -1,7 +1,7 @@
 //! One connection through the wire: two pumps, and scissors.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +20,6 @@ pub(super) async fn carry(agent: TcpStream, shared: Arc<Shared>) {
         let relay = Relay {
             shared: &shared,
             number,
-            asked: Mutex::new(None),
         };
         relay.run(agent, peer, cuts).await;
     } else {
@@ -46,8 +45,6 @@ impl Shared {
 struct Relay<'a> {
     shared: &'a Shared,
     number: u64,
-    /// Since when something that the agent said has no answer.
-    asked: Mutex<Option<u64>>,
 }
 
 /// Why a pump stopped before the end of the stream.
@@ -130,7 +127,6 @@ impl Relay<'_> {
         loop {
             let length = from.read(&mut buffer).await;
             let Ok(length @ 1..) = length else {
-                self.ended(way);
                 length?;
                 return Ok(to.shutdown().await?);
             };
@@ -197,9 +193,6 @@ impl Relay<'_> {
         chunk: &[u8],
         (to, pace): (&mut WriteHalf<'_>, Pace),
     ) -> io::Result<()> {
-        if way == Way::ToPeer {
-            *self.asked() = Some(now());
-        }
         match pace {
             Pace::AsTheyCome => to.write_all(chunk).await?,
             Pace::ByteByByte => {
@@ -209,7 +202,7 @@ impl Relay<'_> {
             }
         }
         if way == Way::FromPeer {
-            *self.asked() = None;
+            self.shared.state().heard.push(now());
         }
         Ok(())
     }
@@ -219,18 +212,6 @@ impl Relay<'_> {
             connection.silent = true;
         }
         self.shared.record(Kind::Swallowed, now());
-    }
-
-    /// One side has closed. An agent that gave up waiting leaves a trace.
-    fn ended(&self, way: Way) {
-        let asked = self.asked().take();
-        if let (Way::ToPeer, Some(asked)) = (way, asked) {
-            self.shared.record(Kind::Unanswered, asked);
-        }
-    }
-
-    fn asked(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
