@@ -27,10 +27,10 @@ use crate::line::LineConfig;
 use crate::pulse::Tether;
 use crate::site::{Devices, Site, unmapped};
 use crate::snapshot::Board;
-use crate::store::{Bounds, Opened, Running, Store, StoreError, Wiring};
+use crate::store::{Bounds, Kept, Opened, Running, Store, StoreError, Wiring};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, LogRing};
-use crate::{clock, cloud, systemd, watchdog};
+use crate::{clock, cloud, retention, systemd, watchdog};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -104,6 +104,12 @@ impl Agent {
             "timer",
             timer(store.clone(), running.next_tick, supervisor.tether("timer")),
         );
+        let kept = Kept {
+            words: parts.config.retention.bodies,
+            rows: parts.config.retention.rows,
+        };
+        let sweep = retention::run(store.clone(), kept, supervisor.tether("sweep"));
+        supervisor.core("sweep", sweep);
         if let Some(period) = watched {
             watch(&supervisor, &store, period);
         }

@@ -12,6 +12,7 @@ pub mod control;
 pub mod dispatch;
 pub mod line;
 pub mod pulse;
+pub mod retention;
 pub mod site;
 pub mod snapshot;
 pub mod store;

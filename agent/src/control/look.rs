@@ -161,10 +161,10 @@ fn event(event: &HistoryEvent) -> Vec<Value> {
         lines.push(json!({ "at": at, "kind": kind(event), "text": text }));
     }
     if let Some(status) = event.status {
-        let text = format!(
-            "caller answered {status}, {} bytes",
-            event.bytes.unwrap_or(0)
-        );
+        let text = match event.bytes {
+            Some(bytes) => format!("caller answered {status}, {bytes} bytes"),
+            None => format!("caller answered {status}, in words that are not kept any more"),
+        };
         lines.push(json!({ "at": at, "kind": "answered", "text": text }));
     }
     lines

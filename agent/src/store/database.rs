@@ -75,7 +75,7 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 fn promise(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY)?;
     connection.execute_batch(
         "PRAGMA page_size = 4096;
          PRAGMA journal_mode = WAL;
@@ -107,7 +107,11 @@ fn check_promise(connection: &Connection) -> Result<(), StoreError> {
     };
     let text = |value| rusqlite::types::Value::Text(String::from(value));
     let number = rusqlite::types::Value::Integer;
-    let promised = [("journal_mode", text("wal")), ("synchronous", number(2))];
+    let promised = [
+        ("journal_mode", text("wal")),
+        ("synchronous", number(2)),
+        ("secure_delete", number(1)),
+    ];
     for (pragma, promised) in promised {
         let got = read(pragma)?;
         if got != promised {
@@ -210,3 +214,6 @@ pub(super) fn last_switch(connection: &Connection) -> rusqlite::Result<AgentSwit
         AgentSwitch::On
     })
 }
+
+/// How long another program may have the database locked.
+pub(super) const BUSY: std::time::Duration = std::time::Duration::from_secs(5);

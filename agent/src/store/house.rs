@@ -20,7 +20,8 @@ impl<L: Lines> Writer<L> {
         self.shorten_log()?;
         self.space
             .look(&self.connection, clock::mono())
-            .map_err(sql("measure the database"))
+            .map_err(sql("measure the database"))?;
+        self.sweep()
     }
 
     /// A push that is not a repetition is taken only while there is room for it.

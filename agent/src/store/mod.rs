@@ -6,6 +6,7 @@
 //!
 //! Readers use a connection of their own, read-only, and hold no transaction longer than a page.
 
+mod age;
 mod database;
 mod examine;
 mod fault;
@@ -16,9 +17,11 @@ mod owner;
 mod parcel;
 mod read;
 mod recover;
+mod remove;
 mod reserve;
 mod rows;
 mod space;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod wal;
@@ -31,7 +34,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use agent_core::delivery::{Outcome, Words};
 use agent_core::phi::Phi;
-use agent_core::push::{DeviceNo, NewPush, PushId, ReturnAck, Seq};
+use agent_core::push::{DeviceNo, NewPush, PushId, ReturnAck, Seq, Timestamp};
 use agent_core::queue::{
     AgentSwitch, Attempted, Command, CommandError, Connection, DeviceConfig, Done, Filter,
     LateNews, OwnAnswer, QueueReport, Session, WaitingPush,
@@ -43,6 +46,7 @@ use crate::cloud::{Answer, Said};
 pub(crate) use load::{print_of, print_of_digest};
 pub use read::{History, HistoryEvent};
 pub use space::{Bounds, Room};
+pub use sweep::{Kept, Progress, Swept};
 
 /// Why the store cannot be used. All but `Busy` are for a person to repair.
 #[derive(Debug, Error)]
@@ -163,6 +167,8 @@ enum Request {
     Barrier(oneshot::Sender<()>),
     Tick,
     Nudge,
+    /// Removes one piece of what is old, after the batch and not in it.
+    Sweep(sweep::Asked),
     FlushTaken,
     Stop(oneshot::Sender<()>),
 }
@@ -375,6 +381,16 @@ impl Store {
     pub fn room_on_disk(&self) -> Room {
         let room = &self.shared.room_on_disk;
         room.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Removes one piece of what has been over for so long at `now`. The inner error says why nothing is removed.
+    pub async fn sweep(
+        &self,
+        now: Timestamp,
+        kept: Kept,
+    ) -> Result<Result<Progress, String>, StoreError> {
+        self.ask(|reply| Request::Sweep(sweep::Asked { now, kept, reply }))
+            .await
     }
 
     /// Every answer up to here has left the socket. Costs nothing: the next commit carries the mark.

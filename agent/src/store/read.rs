@@ -117,11 +117,14 @@ fn answer_of(connection: &Connection, push: PushId) -> rusqlite::Result<Option<A
 
 fn answer(row: &Row<'_>) -> rusqlite::Result<Answer> {
     let status: u16 = row.get(1)?;
-    let words = row.get_ref(2)?.as_blob_or_null()?.unwrap_or_default();
+    let words = row.get_ref(2)?.as_blob_or_null()?;
     let state: Option<i64> = row.get(3)?;
     let who: Option<String> = row.get(4)?;
     let pushed: Option<String> = row.get(6)?;
-    let by = state.map_or(ToldBy::Agent, |state| rows::told_by(state, who.as_deref()));
+    let by = match (words, state) {
+        (Some(_), Some(state)) => rows::told_by(state, who.as_deref()),
+        _ => ToldBy::Agent,
+    };
     let seq = Seq(row.get(0)?);
     Ok(Answer {
         seq,
@@ -130,7 +133,9 @@ fn answer(row: &Row<'_>) -> rusqlite::Result<Answer> {
         remote: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
         content_type: answer_type(by, pushed.as_deref().unwrap_or_default()),
         status,
-        body: Phi(String::from_utf8_lossy(words).into_owned()),
+        body: Phi(words
+            .map_or(NOT_KEPT.into(), String::from_utf8_lossy)
+            .into_owned()),
     })
 }
 
@@ -215,5 +220,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<HistoryEvent> {
     })
 }
 
+/// For a callback that comes again when the words of its answer have been removed; the status stays.
+const NOT_KEPT: &str = "this push was answered before, in words that are not kept any more";
 /// Events looked through for an attempt that rode on another push's row.
 const WINDOW: i64 = 100_000;

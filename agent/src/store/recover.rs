@@ -121,7 +121,7 @@ impl<L: Lines> Writer<L> {
         }
     }
 
-    fn roll_back(&self) -> Result<(), StoreError> {
+    pub(super) fn roll_back(&self) -> Result<(), StoreError> {
         if self.connection.is_autocommit() {
             return Ok(());
         }

@@ -7,6 +7,7 @@
 //! | `push.order_key` | the order keys, LF between them |
 //! | `event.level` | how far the device's yes has come; on a retry: which resend after an unknown outcome this is |
 //! | `event.status` | set: this event is the answer to the callback |
+//! | `audit.reason` | the words; a blob is the SHA-256 of words that are not kept any more |
 //! | `event.answer` | the answer's words; where `status` is empty, the device's words that nobody waited for |
 
 use agent_core::phi::Phi;
@@ -36,42 +37,60 @@ impl AuditChain {
 
     fn link(&mut self, row: &AuditRow) -> Vec<u8> {
         let push = row.push.map_or(0, |push| push.0);
-        let reason = row.reason.as_deref().unwrap_or_default();
+        let reason = row.reason.as_deref().map(reason_digest);
         self.extend([
-            &row.at.0.to_string(),
-            &row.who,
-            row.verb,
-            &push.to_string(),
-            reason,
+            row.at.0.to_string().as_bytes(),
+            row.who.as_bytes(),
+            row.verb.as_bytes(),
+            push.to_string().as_bytes(),
+            reason.as_ref().map_or(&[], <[u8; 32]>::as_slice),
         ])
     }
 
-    fn extend(&mut self, parts: [&str; 5]) -> Vec<u8> {
+    fn extend(&mut self, parts: [&[u8]; 5]) -> Vec<u8> {
         let mut hash = Sha256::new();
         hash.update(&self.0);
         for part in parts {
             // Lengths keep neighbours apart: "ab" and "c" must not read like "a" and "bc".
             hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
+            hash.update(part);
         }
         self.0 = hash.finalize().to_vec();
         self.0.clone()
     }
 }
 
+/// What stands for a reason in the chain, so that the reason itself can be removed before its row.
+pub(super) fn reason_digest(reason: &str) -> [u8; 32] {
+    Sha256::digest(reason.as_bytes()).into()
+}
+
 /// Whether every audit row carries the hash of itself and of the row before.
 #[cfg(test)]
 pub(super) fn audit_holds(connection: &Connection) -> rusqlite::Result<bool> {
-    let mut chain = AuditChain::default();
+    use rusqlite::types::Value;
+    let anchor = connection
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'audit_anchor'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let mut chain = AuditChain(anchor.unwrap_or_default());
     let mut rows =
         connection.prepare("SELECT at, who, verb, push, reason, hash FROM audit ORDER BY id")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        let at: i64 = row.get(0)?;
+        let at = row.get::<_, i64>(0)?.to_string();
         let (who, verb): (String, String) = (row.get(1)?, row.get(2)?);
-        let push = row.get::<_, Option<i64>>(3)?.unwrap_or(0);
-        let reason = row.get::<_, Option<String>>(4)?.unwrap_or_default();
-        let linked = chain.extend([&at.to_string(), &who, &verb, &push.to_string(), &reason]);
+        let push = row.get::<_, Option<i64>>(3)?.unwrap_or(0).to_string();
+        let reason = match row.get(4)? {
+            Value::Text(reason) => reason_digest(&reason).to_vec(),
+            Value::Blob(digest) => digest,
+            _ => Vec::new(),
+        };
+        let parts = [&at, &who, &verb, &push].map(String::as_bytes);
+        let linked = chain.extend([parts[0], parts[1], parts[2], parts[3], &reason]);
         if linked != row.get::<_, Vec<u8>>(5)? {
             return Ok(false);
         }

@@ -1,5 +1,7 @@
 //! The store on a real database: real files, real syncs, real time.
 
+mod sweep;
+
 use std::sync::mpsc as sync;
 use std::time::Duration;
 

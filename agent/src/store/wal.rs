@@ -24,6 +24,8 @@ pub(super) enum Checkpoint {
     Passive,
     /// Everything, so that the next commit begins the log anew.
     Restart,
+    /// Everything, and the log is cut to nothing.
+    Truncate,
 }
 
 /// Whether all of the log is in the database now.
@@ -58,6 +60,7 @@ pub(super) fn checkpoint(connection: &Connection, how: Checkpoint) -> rusqlite::
     let pragma = match how {
         Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
         Checkpoint::Restart => "PRAGMA wal_checkpoint(RESTART)",
+        Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
     connection.query_row(pragma, [], |row| {
         let (busy, log, copied): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);

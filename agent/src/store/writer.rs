@@ -27,6 +27,7 @@ use super::mutant::{self, Mutant};
 use super::parcel::{Cache, parcel, parcel_of};
 use super::rows::AuditChain;
 use super::space::Space;
+use super::sweep::Sweep;
 use super::wal::Wal;
 use super::{
     Attempt, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running, Shared, Store,
@@ -58,6 +59,7 @@ pub(super) fn start<L: Lines>(
     let mut writer = Writer {
         wal: Wal::watch(&mut opened.connection).map_err(sql("watch the log"))?,
         space: Space::new(directory, wiring.bounds, posted),
+        sweep: Sweep::default(),
         queue: Queue::new(0),
         chain: AuditChain::read(&opened.connection).map_err(sql("read the audit chain"))?,
         connection: opened.connection,
@@ -96,6 +98,7 @@ pub(super) struct Writer<L> {
     pub(super) wiring: Wiring<L>,
     pub(super) space: Space,
     pub(super) wal: Wal,
+    pub(super) sweep: Sweep,
     _lock: owner::Lock,
 }
 
@@ -249,6 +252,7 @@ impl<L: Lines> Writer<L> {
             }
             Request::Tick => self.queue.tick(&mut turn),
             Request::Nudge => self.queue.nudge(&mut turn),
+            Request::Sweep(asked) => self.sweep.asked = Some(asked),
             Request::FlushTaken => self.queue.flush_taken(&mut turn),
             Request::Command(command, reply) => {
                 let done = self.command(&command, &mut turn)?;
