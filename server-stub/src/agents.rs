@@ -54,6 +54,10 @@ pub(crate) async fn upgrade(State(server): State<Arc<Server>>, mut request: Requ
     if segment != Some("agent") {
         return StatusCode::NOT_FOUND.into_response();
     }
+    let instead = server.faults().instead_of_websockets;
+    if let Some(instead) = instead {
+        return instead.answer(&server.stop).await;
+    }
     let upgraded = hyper::upgrade::on(&mut request);
     let owner = Arc::clone(&server);
     server

@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::outcome::Outcome;
+
 /// Faults in force.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[expect(
@@ -11,10 +19,18 @@ use std::time::Duration;
 pub struct Faults {
     /// Refuse requests for a token.
     pub refuse_tokens: Option<RefuseTokens>,
+    /// What comes instead of a token, as long as it is set.
+    pub instead_of_tokens: Option<Instead>,
+    /// What comes instead of an agent's websocket, as long as it is set.
+    pub instead_of_websockets: Option<Instead>,
     /// Refuse `agent:connect:request` with this `agent:error`.
     pub refuse_connect: Option<String>,
     /// Wait before answering `agent:connect:request`.
     pub delay_connect: Option<Duration>,
+    /// Send the agent what is kept for it before its connect request is answered; goes well with a delay.
+    pub subscribe_first: bool,
+    /// End the websocket as soon as an agent has connected.
+    pub end_on_connect: Option<Ending>,
     /// Take the connect request, but never say so.
     pub drop_connect_response: bool,
     /// Neither send heartbeats nor answer any.
@@ -40,6 +56,21 @@ pub struct RefuseTokens {
     pub status: u16,
 }
 
+/// What somebody who is in the way, or not well, answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Instead {
+    /// This status, as an `OperationOutcome`.
+    Status(u16),
+    /// This status, and the wish to be left alone for some seconds.
+    Later { status: u16, seconds: u64 },
+    /// 200 and a page, as from a captive portal.
+    Page,
+    /// 200 and JSON that is no answer to anything.
+    Garbage,
+    /// The request is taken and never answered.
+    Silence,
+}
+
 /// Both forms are in use; an agent must echo either.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CallbackForm {
@@ -57,6 +88,30 @@ pub enum Ending {
     Code(u16),
     /// Without a close frame; the peer sees 1006.
     Abort,
+}
+
+impl Instead {
+    /// Answers in place of who was asked.
+    pub(crate) async fn answer(self, stop: &CancellationToken) -> Response {
+        let refusal = |status| {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Outcome::with_status(status).into_response()
+        };
+        match self {
+            Self::Status(status) => refusal(status),
+            Self::Later { status, seconds } => (
+                [(header::RETRY_AFTER, seconds.to_string())],
+                refusal(status),
+            )
+                .into_response(),
+            Self::Page => Html("<html><body>Please accept our terms</body></html>").into_response(),
+            Self::Garbage => Json(json!({ "message": "all is well" })).into_response(),
+            Self::Silence => {
+                stop.cancelled().await;
+                refusal(503)
+            }
+        }
+    }
 }
 
 impl Faults {

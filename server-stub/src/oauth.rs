@@ -41,6 +41,10 @@ pub(crate) async fn token(
     if let Some(response) = scripted_refusal(&server) {
         return response;
     }
+    let instead = server.faults().instead_of_tokens;
+    if let Some(instead) = instead {
+        return instead.answer(&server.stop).await;
+    }
     let form = header_text(&headers, &header::CONTENT_TYPE);
     if !form.starts_with("application/x-www-form-urlencoded") {
         return (StatusCode::BAD_REQUEST, "Unsupported content type").into_response();

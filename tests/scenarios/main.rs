@@ -7,6 +7,7 @@ mod peers;
 mod proof;
 mod push;
 mod readme;
+mod recovery;
 mod restart;
 mod trace;
 mod wire;

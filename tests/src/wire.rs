@@ -206,6 +206,12 @@ impl Wire {
         self.shared.state().heard.clone()
     }
 
+    /// How many open connections swallow what is sent.
+    pub fn silent(&self) -> usize {
+        let state = self.shared.state();
+        state.connections.values().filter(|one| one.silent).count()
+    }
+
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.shared.state().connections.len()

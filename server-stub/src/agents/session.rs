@@ -6,6 +6,7 @@ use agent_wire::{ToAgent, ToServer};
 use tracing::{info, warn};
 
 use super::upload;
+use crate::faults::Ending;
 use crate::http::VERSION;
 use crate::hub::{Hub, Link, Order};
 use crate::oauth::Caller;
@@ -88,6 +89,34 @@ impl Session {
 
     /// Answers first and subscribes then, so that no push comes before the answer.
     async fn connected(&mut self, agent: String) {
+        let (early, ending) = {
+            let faults = self.server.faults();
+            (faults.subscribe_first, faults.end_on_connect)
+        };
+        if early {
+            self.subscribe(&agent).await;
+            self.say_connected().await;
+        } else {
+            self.say_connected().await;
+            self.subscribe(&agent).await;
+        }
+        info!(agent, socket = self.link.socket, "the agent is connected");
+        match ending {
+            None => {}
+            Some(Ending::Code(code)) => self.order(Order::Close(code)).await,
+            Some(Ending::Abort) => self.link.abort.cancel(),
+        }
+        if !self.agents.contains(&agent) {
+            self.agents.push(agent);
+        }
+    }
+
+    async fn subscribe(&self, agent: &str) {
+        self.order(Order::Subscribe(agent.to_owned())).await;
+        self.server.hub.subscribe(agent, self.link.clone());
+    }
+
+    async fn say_connected(&self) {
         let (delay, silent) = {
             let faults = self.server.faults();
             (faults.delay_connect, faults.drop_connect_response)
@@ -97,12 +126,6 @@ impl Session {
         }
         if !silent {
             self.send(ToAgent::ConnectResponse.encode()).await;
-        }
-        info!(agent, socket = self.link.socket, "the agent is connected");
-        self.order(Order::Subscribe(agent.clone())).await;
-        self.server.hub.subscribe(&agent, self.link.clone());
-        if !self.agents.contains(&agent) {
-            self.agents.push(agent);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use wardpost_cloud::{CallbackForm, Options, RefuseTokens};
+use wardpost_cloud::{CallbackForm, Ending, Instead, Options, RefuseTokens};
 
 use crate::client::{World, connect, login, options, order};
 
@@ -22,6 +22,45 @@ async fn tokens_are_refused_as_often_as_asked() {
         }
         assert_eq!(statuses, [status, status, 200]);
     }
+}
+
+#[tokio::test]
+async fn what_comes_instead_of_a_token_comes_until_it_is_taken_back() {
+    let world = World::forgetful().await;
+    let mut seen = Vec::new();
+    for instead in [
+        Instead::Status(502),
+        Instead::Later {
+            status: 429,
+            seconds: 7,
+        },
+        Instead::Page,
+        Instead::Garbage,
+    ] {
+        world
+            .cloud
+            .faults(|faults| faults.instead_of_tokens = Some(instead));
+        for _ in 0..2 {
+            let reply = login(world.cloud.base_url(), &[], FORM).await;
+            assert!(!reply.body.contains("access_token"), "{reply:?}");
+            seen.push(reply.status);
+        }
+    }
+    assert_eq!(seen, [502, 502, 429, 429, 200, 200, 200, 200]);
+    world.cloud.faults(|faults| faults.instead_of_tokens = None);
+    assert_eq!(login(world.cloud.base_url(), &[], FORM).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_can_end_as_soon_as_it_has_begun() {
+    let world = World::forgetful().await;
+    world
+        .cloud
+        .faults(|faults| faults.end_on_connect = Some(Ending::Code(1013)));
+    let mut peer = world.open().await;
+    peer.send(&connect(&world.token)).await;
+    assert_eq!(peer.next().await["type"], "agent:connect:response");
+    assert_eq!(peer.close_code().await, Some(1013));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use wardpost_cloud::Faults;
 
 use super::http::{Http, Reply, not_waiting, waiting};
 use super::process::{Ran, binary, run_bounded};
@@ -20,7 +21,7 @@ use super::running::{Bench, CloudSide};
 use super::setup::url;
 use super::wait::wait_for;
 use super::{destination, push_path};
-use crate::cloud::{AGENT, Cloud};
+use crate::cloud::{AGENT, CLIENT, Cloud};
 use crate::sim::{Device, Journal, Order, Received};
 use crate::wire::Wire;
 
@@ -101,7 +102,7 @@ impl Bench {
     pub(super) fn sessions(&self) -> usize {
         match &self.cloud {
             Some(CloudSide::Fake(cloud)) => cloud.sessions(),
-            Some(CloudSide::Stub(_)) | None => 0,
+            Some(CloudSide::Stub(_) | CloudSide::Scripted(_)) | None => 0,
         }
     }
 
@@ -249,12 +250,51 @@ impl Bench {
     }
 }
 
+/// With a scripted stub.
+impl Bench {
+    /// The stub in this process.
+    pub fn stub(&self) -> &wardpost_cloud::Cloud {
+        match &self.cloud {
+            Some(CloudSide::Scripted(cloud)) => Some(cloud),
+            Some(CloudSide::Stub(_) | CloudSide::Fake(_)) | None => None,
+        }
+        .expect("the stub is a scripted one")
+    }
+
+    /// Changes the faults in force.
+    pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
+        self.stub().faults(change);
+    }
+
+    /// Gives the agent's client another secret.
+    pub fn change_secret(&self, secret: &str) {
+        self.change_client("secret", secret);
+    }
+
+    /// Changes a member of the agent's `ClientApplication`.
+    pub fn change_client(&self, member: &str, value: &str) {
+        let client = self.stub().resource("ClientApplication", CLIENT);
+        let mut client = client.expect("the seed has the client");
+        client[member] = value.into();
+        assert!(self.wait_on(self.stub().put(client)));
+    }
+
+    /// What the agent's status says about its way to the cloud.
+    pub fn uplink_words(&self) -> String {
+        let status = self.wardpost_json(&["status"]);
+        status["uplink"]["words"]
+            .as_str()
+            .unwrap_or_default()
+            .into()
+    }
+}
+
 /// With a fake cloud.
 impl Bench {
     pub fn fake(&self) -> &Cloud {
         match &self.cloud {
             Some(CloudSide::Fake(cloud)) => Some(cloud),
-            Some(CloudSide::Stub(_)) | None => None,
+            Some(CloudSide::Stub(_) | CloudSide::Scripted(_)) | None => None,
         }
         .expect("the cloud is a fake one")
     }

@@ -35,7 +35,7 @@ pub use http::{Http, Reply, not_waiting, waiting};
 pub use process::{Process, Ran, binary, run, run_bounded};
 pub use running::Bench;
 pub use setup::{DeviceSetup, Keys, url};
-pub use wait::{wait_for, wait_until};
+pub use wait::{wait_for, wait_long_until, wait_until};
 
 use crate::cloud::{AGENT, CLIENT};
 use crate::sim::Journal;
@@ -63,6 +63,8 @@ enum Which {
     Forgetful,
     /// The stub with `--keep-pushes`.
     Keeping,
+    /// The stub that keeps pushes, in this process, where a test can script its faults.
+    Scripted,
     Fake,
 }
 
@@ -107,6 +109,15 @@ impl Setup {
     pub fn keeping(self) -> Self {
         Self {
             cloud: Which::Keeping,
+            ..self
+        }
+    }
+
+    /// The stub in this process, which keeps pushes and has [faults](Bench::faults).
+    #[must_use]
+    pub fn scripted(self) -> Self {
+        Self {
+            cloud: Which::Scripted,
             ..self
         }
     }

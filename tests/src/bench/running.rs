@@ -43,6 +43,7 @@ pub struct Bench {
 #[derive(Debug)]
 pub(super) enum CloudSide {
     Stub(Process),
+    Scripted(wardpost_cloud::Cloud),
     Fake(Cloud),
 }
 
@@ -55,6 +56,7 @@ impl Bench {
                 self.wait_on(Cloud::start_at(at))
                     .expect("the fake cloud starts"),
             ),
+            Which::Scripted => CloudSide::Scripted(self.start_scripted(at)),
             Which::Forgetful | Which::Keeping => CloudSide::Stub(self.start_stub(at)),
         });
     }
@@ -62,6 +64,7 @@ impl Bench {
     pub fn stop_cloud(&mut self) {
         match self.cloud.take() {
             Some(CloudSide::Stub(stub)) => drop(stub.stop()),
+            Some(CloudSide::Scripted(stub)) => self.wait_on(stub.shutdown()),
             Some(CloudSide::Fake(_)) | None => {}
         }
     }
@@ -121,14 +124,16 @@ impl Bench {
             assert!(ended.is_none(), "the agent ended: {ended:?}");
             match &self.cloud {
                 Some(CloudSide::Fake(cloud)) => cloud.sessions() > before,
-                Some(CloudSide::Stub(_)) => self.agent_status() == "connected",
+                Some(CloudSide::Stub(_) | CloudSide::Scripted(_)) => {
+                    self.agent_status() == "connected"
+                }
                 None => true,
             }
         });
     }
 
     fn wait_disconnected(&self) {
-        if let Some(CloudSide::Stub(_)) = &self.cloud {
+        if let Some(CloudSide::Stub(_) | CloudSide::Scripted(_)) = &self.cloud {
             wait_until("the cloud to notice that the agent is gone", || {
                 self.agent_status() != "connected"
             });
@@ -160,10 +165,30 @@ impl Bench {
             stub.said().contains("listening on http://")
         });
         if self.http.is_none() {
-            let http = self.wait_on(Http::log_in(at, CLIENT, SECRET));
-            self.http = Some(http.expect("the stub lets its own client in"));
+            self.log_in();
         }
         stub
+    }
+
+    fn start_scripted(&mut self, at: SocketAddr) -> wardpost_cloud::Cloud {
+        let seed = serde_json::from_value(self.seed()).expect("a seed is one");
+        let options = wardpost_cloud::Options {
+            listen: at,
+            database: wardpost_cloud::Database::File(self.stub_database()),
+            seed,
+            keep_pushes: true,
+            ..wardpost_cloud::Options::default()
+        };
+        let cloud = self.wait_on(wardpost_cloud::Cloud::start(options));
+        let cloud = cloud.expect("the stub starts");
+        self.log_in();
+        cloud
+    }
+
+    /// Gets the caller a token, for when the one it has is worth nothing any more.
+    pub fn log_in(&mut self) {
+        let http = self.wait_on(Http::log_in(self.cloud_address(), CLIENT, SECRET));
+        self.http = Some(http.expect("the stub lets its own client in"));
     }
 
     pub(super) fn start_devices(&mut self) {

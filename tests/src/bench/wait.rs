@@ -8,18 +8,27 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Waits until there is something, and returns it.
-#[expect(clippy::missing_panics_doc, reason = "the test that waits ends here")]
-pub fn wait_for<T>(what: &str, mut thing: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, thing: impl FnMut() -> Option<T>) -> T {
+    wait(what, PATIENCE, thing)
+}
+
+/// Waits for what takes its time by design: several time limits of the agent, one after the other.
+pub fn wait_long_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait(what, LONG_PATIENCE, || condition().then_some(()));
+}
+
+fn wait<T>(what: &str, patience: Duration, mut thing: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(thing) = thing() {
             return thing;
         }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(began.elapsed() < patience, "waited in vain for {what}");
         std::thread::sleep(PAUSE);
     }
 }
 
 /// Far longer than anything takes on a machine that builds meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(3);
