@@ -14,6 +14,7 @@ use crate::line::{LineConfig, LineTask};
 use crate::site::{Devices, Site, unmapped};
 use crate::store::{Store, StoreError};
 use crate::supervisor::LineSpawner;
+use crate::tls::Watch;
 
 /// Takes in devices that have no file, where the site allows it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct LineStarter {
     pub store: Store,
     pub dispatch: Dispatch,
     pub spawner: LineSpawner,
+    /// Told when the certificates of devices will be over.
+    pub watch: Watch,
     pub stop: CancellationToken,
 }
 
@@ -80,7 +83,8 @@ pub enum AdoptError {
 }
 
 impl LineStarter {
-    pub fn start(&self, config: LineConfig) {
+    pub fn start(&self, mut config: LineConfig) {
+        config.transport = config.transport.watched_by(&self.watch);
         let config = Arc::new(config);
         let (name, no) = (config.name.clone(), config.no);
         let starter = self.clone();
@@ -164,6 +168,7 @@ mod tests {
             store: running.store,
             dispatch,
             spawner,
+            watch: Watch::default(),
             stop,
         };
         Adopter {

@@ -18,8 +18,8 @@ use crate::adopt::{Adopter, LineStarter};
 use crate::cloud::intake::Intake;
 use crate::cloud::token::Credentials;
 use crate::cloud::uplink::{Settings, Uplink};
-use crate::cloud::{Said, dial, ping};
-use crate::config::{Config, DeviceConfig, Limits, Paths, Problem, Trust, load};
+use crate::cloud::{Said, ping};
+use crate::config::{Config, DeviceConfig, Limits, Paths, Problem, load};
 use crate::control::Control;
 use crate::control::server::Socket;
 use crate::dispatch::Dispatch;
@@ -30,7 +30,8 @@ use crate::snapshot::Board;
 use crate::store::{Bounds, Kept, Opened, Running, Store, StoreError, Wiring};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, LogRing};
-use crate::{clock, cloud, retention, systemd, watchdog};
+use crate::tls::Watch;
+use crate::{certificates, clock, cloud, retention, systemd, watchdog};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -113,10 +114,12 @@ impl Agent {
         if let Some(period) = watched {
             watch(&supervisor, &store, period);
         }
+        let ends = certificates(&parts.config, &board, &supervisor);
         let lines = LineStarter {
             store: store.clone(),
             dispatch: parts.dispatch,
             spawner: supervisor.lines(),
+            watch: ends.clone(),
             stop,
         };
         start_lines(&lines, &parts.site);
@@ -138,7 +141,7 @@ impl Agent {
             pings,
             logs: parts.logs,
         };
-        let settings = settings(&parts.config, parts.secret);
+        let settings = settings(&parts.config, parts.secret, ends);
         let uplink = Uplink::run(intake, settings, parts.said, supervisor.tether("uplink"));
         supervisor.core("uplink", never_fails(uplink));
         Self {
@@ -271,7 +274,7 @@ fn adopter(config: &Config, site: &Site, lines: LineStarter) -> Adopter {
     }
 }
 
-fn settings(config: &Config, secret: SecretString) -> Settings {
+fn settings(config: &Config, secret: SecretString, ends: Watch) -> Settings {
     let cloud = &config.cloud;
     Settings {
         url: cloud.url.clone(),
@@ -280,11 +283,8 @@ fn settings(config: &Config, secret: SecretString) -> Settings {
             client: cloud.client.clone(),
             secret,
         },
-        trust: match cloud.trust.clone() {
-            Trust::System => dial::Trust::System,
-            Trust::SystemAnd(file) => dial::Trust::SystemAnd(file),
-            Trust::Only(file) => dial::Trust::Only(file),
-        },
+        way: cloud.way.clone(),
+        watch: ends,
         // A body escaped as JSON can be six times as long; the rest of the envelope is small. One above the limit is
         // still read, so that it can be refused with a sentence instead of a broken session.
         largest_message: config.limits.max_push_bytes.saturating_mul(6) + ENVELOPE,
@@ -302,6 +302,17 @@ fn read_secret(config: &Config) -> SecretString {
         String::new()
     });
     SecretString::from(secret.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The watch over certificates that end, and the unit that tells of them.
+fn certificates(config: &Config, board: &Board, supervisor: &Supervisor) -> Watch {
+    let watch = Watch::default();
+    certificates::follow(&watch, config);
+    let board = board.clone();
+    let post = move |words| board.certificates(words);
+    let run = watch.clone().run(post, supervisor.stop_token());
+    supervisor.core("certificates", never_fails(run));
+    watch
 }
 
 fn watch(supervisor: &Supervisor, store: &Store, period: Duration) {

@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod agent;
+pub mod certificates;
 pub mod clock;
 pub mod cloud;
 pub mod command;
@@ -13,12 +14,14 @@ pub mod dispatch;
 pub mod line;
 pub mod pulse;
 pub mod retention;
+pub mod secret;
 pub mod site;
 pub mod snapshot;
 pub mod store;
 pub mod supervisor;
 pub mod systemd;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod watchdog;
 

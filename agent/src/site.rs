@@ -9,7 +9,7 @@ use agent_core::push::{DeviceNo, Policy};
 use agent_core::queue;
 use agent_core::route::{Address, Clash, Entry, HostPort, Remote, Route, Table, Target, Unmapped};
 
-use crate::config::{Broken, DeviceConfig, Hl7, Lifetime, Timing};
+use crate::config::{Broken, DeviceConfig, DeviceTls, Hl7, Lifetime, Timing};
 use crate::line::LineConfig;
 
 /// One device, under its number.
@@ -132,6 +132,7 @@ pub fn unmapped(remote: Remote, policy: &Policy) -> Option<DeviceConfig> {
     let name = remote.to_string();
     let address: Address = name.parse().ok()?;
     let dial: HostPort = remote.host_port();
+    let tls = DeviceTls::of(&address);
     Some(DeviceConfig {
         file: std::path::PathBuf::new(),
         label: name.clone(),
@@ -142,6 +143,7 @@ pub fn unmapped(remote: Remote, policy: &Policy) -> Option<DeviceConfig> {
         enabled: true,
         channel: None,
         dial,
+        tls,
         timing: Timing::default(),
         lifetime: Lifetime::Persistent,
         hl7: Hl7::default(),

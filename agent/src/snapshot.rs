@@ -23,6 +23,7 @@ struct Posted {
     uplink: UplinkView,
     agent_status: Option<AgentStatus>,
     problems: Vec<String>,
+    certificates: Vec<String>,
 }
 
 /// One look at the whole agent.
@@ -36,7 +37,7 @@ pub struct Snapshot {
     pub queued: usize,
     pub held: usize,
     pub devices: Vec<DeviceView>,
-    /// What is wrong with the configuration.
+    /// What is wrong with the configuration, and which certificates end.
     pub problems: Vec<String>,
 }
 
@@ -74,6 +75,7 @@ impl Board {
             uplink,
             agent_status: None,
             problems,
+            certificates: Vec::new(),
         };
         Self {
             now: Arc::new(Mutex::new(posted)),
@@ -90,6 +92,11 @@ impl Board {
 
     pub fn agent_status(&self, status: AgentStatus) {
         self.change(|posted| posted.agent_status = Some(status));
+    }
+
+    /// All that there is to say about certificates that end.
+    pub fn certificates(&self, words: Vec<String>) {
+        self.change(|posted| posted.certificates = words);
     }
 
     /// The one line that the service manager shows.
@@ -112,7 +119,7 @@ impl Board {
             queued: queue.devices.iter().map(|device| device.waiting).sum(),
             held: queue.devices.iter().map(|device| device.held).sum(),
             devices: views,
-            problems: posted.problems.clone(),
+            problems: [&posted.problems[..], &posted.certificates[..]].concat(),
         })
     }
 

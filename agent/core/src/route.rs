@@ -96,7 +96,7 @@ pub enum Refusal {
     )]
     NoSuchName(String),
     #[error(
-        "{0} is not mapped, and only mllp addresses may be used without a file; add a file to devices.d with this url"
+        "{0} is not mapped, and only mllp and mllps addresses may be used without a file; add a file to devices.d with this url"
     )]
     SchemeNeedsFile(Address),
     #[error(

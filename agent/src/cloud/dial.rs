@@ -1,10 +1,13 @@
-//! Opens every connection that leaves the box for the cloud: name, TCP, TLS.
+//! Opens every connection that leaves the box for the cloud: proxy, name, TCP, TLS.
 //!
-//! The one place that knows how the way out looks. `Dialler::reach` comes to a byte stream to a host,
-//! which is where a proxy belongs; `trust::client_config` says whom we trust and who we are,
-//! which is where a client certificate belongs.
+//! The one place that knows how the way out looks. `Dialler::reach` comes to a byte stream to a host, through a proxy
+//! where there is one; [`crate::tls`] makes TLS of it. Token, FHIR and websocket all come this way.
 
-mod trust;
+mod bypass;
+mod http_connect;
+mod proxy;
+mod socks;
+mod way;
 
 use std::fmt;
 use std::io;
@@ -12,16 +15,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-pub use trust::{Trust, TrustError};
+use crate::tls::{self, ConnectError, Watch, Whom};
+
+pub use proxy::ProxyError;
+pub use way::{BadEnvironment, BadProxy, CREDENTIAL, Kind, Proxy, ProxyRule, WayOut};
+
+use way::{Environment, Password};
 
 /// Bytes both ways, with or without TLS.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -31,11 +37,28 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 /// An open connection to the cloud.
 pub type Stream = Box<dyn ByteStream>;
 
-/// Opens connections; the trusted certificates are read when first needed, and again after TLS failed.
+/// Opens connections.
 #[derive(Debug)]
 pub struct Dialler {
-    trust: Trust,
-    tls: Mutex<Option<Arc<ClientConfig>>>,
+    way: Mutex<Arc<Way>>,
+    watch: Watch,
+}
+
+/// Whether a reading of the configuration changed the way out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Followed {
+    Same,
+    Changed,
+}
+
+/// The way out, ready to be used.
+#[derive(Debug)]
+struct Way {
+    out: WayOut,
+    environment: Environment,
+    to_cloud: tls::Client,
+    /// A proxy is not shown our certificate.
+    to_proxy: tls::Client,
 }
 
 /// Why there is no connection.
@@ -54,10 +77,17 @@ pub enum DialError {
     },
     #[error("{what} took longer than {} s", STAGE_TIMEOUT.as_secs())]
     TimedOut { what: String },
-    #[error("no TLS with {host}: {}", trust::tls_fault(source))]
-    Tls { host: String, source: io::Error },
     #[error(transparent)]
-    Trust(#[from] TrustError),
+    Tls(#[from] ConnectError),
+    #[error(transparent)]
+    Environment(#[from] BadEnvironment),
+    #[error("the proxy {proxy} cannot be reached")]
+    ProxyAway {
+        proxy: String,
+        source: Box<DialError>,
+    },
+    #[error("no way through the proxy {proxy}")]
+    Proxy { proxy: String, source: ProxyError },
 }
 
 /// Where a url leads.
@@ -75,76 +105,147 @@ enum Security {
 }
 
 impl Dialler {
-    pub fn new(trust: Trust) -> Self {
+    pub fn new(out: WayOut) -> Self {
+        Self::watched_by(out, Watch::default())
+    }
+
+    /// Tells there when the cloud's certificate will be over.
+    pub fn watched_by(out: WayOut, watch: Watch) -> Self {
         Self {
-            trust,
-            tls: Mutex::new(None),
+            way: Mutex::new(Arc::new(Way::new(out, &watch))),
+            watch,
         }
+    }
+
+    /// Takes another way from the next connection on; the open ones stay.
+    pub fn follow(&self, out: WayOut) -> Followed {
+        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        if way.out == out {
+            // The files behind it may be new.
+            way.to_cloud.forget();
+            way.to_proxy.forget();
+            return Followed::Same;
+        }
+        *way = Arc::new(Way::new(out, &self.watch));
+        Followed::Changed
     }
 
     /// Opens a connection to the host and port of a url.
     pub async fn dial(&self, url: &Url) -> Result<Stream, DialError> {
         let target = Target::of(url)?;
-        let tcp = self.reach(&target).await?;
+        let way = Arc::clone(&self.way.lock().unwrap_or_else(PoisonError::into_inner));
+        let stream = way.reach(&target).await?;
+        match target.security {
+            Security::Plain => Ok(stream),
+            Security::Tls => {
+                let name = target.server_name()?;
+                let tls = way.to_cloud.connect(name, stream, STAGE_TIMEOUT).await?;
+                Ok(Box::new(tls))
+            }
+        }
+    }
+}
+
+impl Way {
+    fn new(out: WayOut, watch: &Watch) -> Self {
+        let client = |whom, identity| {
+            let proof = tls::Proof::Signed(out.trust.clone());
+            tls::Client::new(tls::Settings {
+                whom,
+                proof,
+                identity,
+            })
+            .watched_by(watch.clone())
+        };
+        Self {
+            environment: Environment::of_process(),
+            to_cloud: client(Whom::Cloud, out.identity.clone()),
+            to_proxy: client(Whom::Proxy, None),
+            out,
+        }
+    }
+
+    /// Comes to a byte stream to the target, directly or through a proxy.
+    async fn reach(&self, target: &Target) -> Result<Stream, DialError> {
+        match self.proxy(target)? {
+            None => Ok(Box::new(connect(target).await?)),
+            Some((proxy, password)) => self.through(&proxy, &password, target).await,
+        }
+    }
+
+    fn proxy(&self, target: &Target) -> Result<Option<(Proxy, Password)>, BadEnvironment> {
+        let kept = || Password::Kept(self.out.proxy_password.clone());
+        match &self.out.proxy {
+            ProxyRule::None => Ok(None),
+            ProxyRule::Through(proxy) => Ok(Some((proxy.clone(), kept()))),
+            ProxyRule::Environment => {
+                let found = self
+                    .environment
+                    .proxy(target.security, &target.host, target.port)?;
+                let with_password = |(proxy, given): (_, Option<_>)| {
+                    (proxy, given.map_or_else(kept, Password::Given))
+                };
+                Ok(found.map(with_password))
+            }
+        }
+    }
+
+    async fn through(
+        &self,
+        proxy: &Proxy,
+        password: &Password,
+        target: &Target,
+    ) -> Result<Stream, DialError> {
+        let mut stream = self.to(proxy).await.map_err(|error| DialError::ProxyAway {
+            proxy: proxy.to_string(),
+            source: Box::new(error),
+        })?;
+        match proxy::tunnel(&mut stream, (proxy, password), target, STAGE_TIMEOUT).await {
+            Ok(()) => Ok(stream),
+            Err(source) => Err(DialError::Proxy {
+                proxy: proxy.to_string(),
+                source,
+            }),
+        }
+    }
+
+    /// A byte stream to the proxy itself.
+    async fn to(&self, proxy: &Proxy) -> Result<Stream, DialError> {
+        let target = Target {
+            host: proxy.host.clone(),
+            port: proxy.port,
+            security: match proxy.kind {
+                Kind::Https => Security::Tls,
+                Kind::Http | Kind::Socks5 => Security::Plain,
+            },
+        };
+        let tcp = connect(&target).await?;
         match target.security {
             Security::Plain => Ok(Box::new(tcp)),
-            Security::Tls => self.secure(&target, tcp).await,
-        }
-    }
-
-    /// Comes to a byte stream to the target. A proxy is another way to do just this.
-    async fn reach(&self, target: &Target) -> Result<TcpStream, DialError> {
-        let addresses = resolve(target).await?;
-        let patience = STAGE_TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut failed = DialError::NoAddress {
-            host: target.host.to_string(),
-        };
-        for address in addresses {
-            match timeout(patience, TcpStream::connect(address)).await {
-                Ok(Ok(tcp)) => return Ok(tune(tcp)),
-                Ok(Err(source)) => failed = DialError::Connect { address, source },
-                Err(_) => failed = timed_out(format!("connecting to {address}")),
+            Security::Tls => {
+                let name = target.server_name()?;
+                let tls = self.to_proxy.connect(name, tcp, STAGE_TIMEOUT).await?;
+                Ok(Box::new(tls))
             }
         }
-        Err(failed)
     }
+}
 
-    async fn secure(&self, target: &Target, tcp: TcpStream) -> Result<Stream, DialError> {
-        let host = target.host.to_string();
-        let config = self.config().await?;
-        let connecting = TlsConnector::from(config).connect(target.server_name()?, tcp);
-        match timeout(STAGE_TIMEOUT, connecting).await {
-            Ok(Ok(tls)) => Ok(Box::new(tls)),
-            Ok(Err(source)) => {
-                // The operator may be putting the right file in place just now.
-                self.forget();
-                Err(DialError::Tls { host, source })
-            }
-            Err(_) => Err(timed_out(format!("the TLS handshake with {host}"))),
+/// Connects by TCP to one of the target's addresses.
+async fn connect(target: &Target) -> Result<TcpStream, DialError> {
+    let addresses = resolve(target).await?;
+    let patience = STAGE_TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut failed = DialError::NoAddress {
+        host: target.host.to_string(),
+    };
+    for address in addresses {
+        match timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tune(tcp)),
+            Ok(Err(source)) => failed = DialError::Connect { address, source },
+            Err(_) => failed = timed_out(format!("connecting to {address}")),
         }
     }
-
-    async fn config(&self) -> Result<Arc<ClientConfig>, DialError> {
-        if let Some(config) = self.known() {
-            return Ok(config);
-        }
-        let trust = self.trust.clone();
-        let reading = tokio::task::spawn_blocking(move || trust::client_config(&trust));
-        let config = Arc::new(reading.await.map_err(|_| TrustError::Stopped)??);
-        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&config));
-        Ok(config)
-    }
-
-    fn known(&self) -> Option<Arc<ClientConfig>> {
-        self.tls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn forget(&self) {
-        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
+    Err(failed)
 }
 
 impl Target {
@@ -218,7 +319,7 @@ fn timed_out(what: String) -> DialError {
     DialError::TimedOut { what }
 }
 
-/// For the name, for TCP, and for TLS, each.
+/// For the name, for TCP, for the proxy's answer, and for TLS, each.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Each address gets its share of the time for TCP; more of them than this would leave too little.
 const MOST_ADDRESSES: usize = 4;

@@ -16,7 +16,6 @@ pub mod uplink;
 mod websocket;
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::future::Future;
 
 use agent_core::phi::Phi;
@@ -24,6 +23,8 @@ use agent_core::push::Seq;
 use agent_core::uplink::Status;
 use agent_wire::{ToAgent, ToServer};
 use url::Url;
+
+use crate::tls::told;
 
 pub use agent_wire::{COMMAND, TEXT};
 pub use fhir::AgentStatus;
@@ -116,17 +117,6 @@ pub fn agent_version() -> String {
         env!("CARGO_PKG_VERSION"),
         commit.get(..7).unwrap_or(commit)
     )
-}
-
-/// An error with everything beneath it, as one line.
-fn told(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(words, ": {error}");
-        cause = error.source();
-    }
-    words
 }
 
 /// The url of a path under the server's base, whether or not the base ends in a slash.

@@ -30,7 +30,7 @@ use url::Url;
 use self::answers::{Answers, Page};
 use self::record::{Record, TokenJudged};
 use self::slot::Slot;
-use super::dial::{Dialler, Trust};
+use super::dial::{Dialler, WayOut};
 use super::fhir::{AgentRecord, FhirError};
 use super::http::HttpClient;
 use super::token::{AccessToken, Credentials, TokenError};
@@ -38,6 +38,7 @@ use super::websocket::{Event, OpenError, WebSocket};
 use super::{CloudSide, Link, Said, told};
 use crate::clock;
 use crate::pulse::Tether;
+use crate::tls::Watch;
 
 /// Where the cloud is and who we are to it.
 #[derive(Clone, Debug)]
@@ -47,9 +48,12 @@ pub struct Settings {
     /// `Agent.id`.
     pub agent: String,
     pub credentials: Credentials,
-    pub trust: Trust,
+    /// How it is reached: proxy, trust, and who we are in TLS.
+    pub way: WayOut,
     /// The largest incoming message in bytes; a larger one ends the session. Room for the largest push, escaped as JSON.
     pub largest_message: usize,
+    /// Told when the cloud's certificate will be over.
+    pub watch: Watch,
 }
 
 /// The largest incoming message where nothing else is set.
@@ -109,7 +113,10 @@ impl<C: CloudSide> Uplink<C> {
 
     fn new(cloud: C, settings: Settings, said: mpsc::Receiver<Said>, tether: Tether) -> Self {
         let cloud = Arc::new(cloud);
-        let dialler = Arc::new(Dialler::new(settings.trust.clone()));
+        let dialler = Arc::new(Dialler::watched_by(
+            settings.way.clone(),
+            settings.watch.clone(),
+        ));
         Self {
             http: HttpClient::new(Arc::clone(&dialler)),
             answers: Answers::new(Arc::clone(&cloud)),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use url::{Host, Url};
 
 use super::raw::Section;
 use super::values::Found;
-use super::{Cloud, Commands, Trust};
+use super::way::{self, read_file};
+use super::{Cloud, Commands};
 
 /// Reads `[cloud]`; paths in it start at `folder`. `None` if no cloud could be reached with it.
 pub(super) fn read(section: &mut Section<'_>, folder: &Path) -> Option<Cloud> {
@@ -18,7 +19,7 @@ pub(super) fn read(section: &mut Section<'_>, folder: &Path) -> Option<Cloud> {
     let client = read_id(section, "client");
     section.forbid("client_secret", SECRET_IN_FILE);
     let client_secret_file = read_file(section, "client_secret_file", folder);
-    let trust = read_trust(section, folder);
+    let way = way::read(section, folder);
     let receipts = section.text("receipts").map(Found::into_value);
     let commands = read_commands(section);
     Some(Cloud {
@@ -26,7 +27,7 @@ pub(super) fn read(section: &mut Section<'_>, folder: &Path) -> Option<Cloud> {
         agent: agent?,
         client: client?,
         client_secret_file,
-        trust,
+        way,
         receipts,
         commands,
     })
@@ -103,50 +104,6 @@ fn read_id(section: &mut Section<'_>, key: &'static str) -> Option<String> {
         );
     }
     Some(found.value)
-}
-
-fn read_file(section: &mut Section<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
-    let found = section.text(key)?;
-    Some(check_file(section, key, folder.join(&found.value), &found))
-}
-
-/// Warns of a file that is not there: the agent may be configured before its secret arrives.
-fn check_file(
-    section: &mut Section<'_>,
-    key: &str,
-    path: PathBuf,
-    found: &Found<String>,
-) -> PathBuf {
-    if !path.is_file() {
-        section.warn(
-            key,
-            found.place,
-            ["the file cannot be found", "create it, or correct the path"],
-        );
-    }
-    path
-}
-
-fn read_trust(section: &mut Section<'_>, folder: &Path) -> Trust {
-    let Some(found) = section.text("trust") else {
-        return Trust::System;
-    };
-    let (with_system, file) = match found.value.strip_prefix("system") {
-        Some("") => return Trust::System,
-        Some(more) if more.starts_with('+') => (true, more.trim_start_matches('+')),
-        _ => (false, found.value.as_str()),
-    };
-    if file.is_empty() {
-        let fix = "write \"system+/etc/wardpost/site-ca.pem\"";
-        section.refuse("trust", found.place, ["names no file after system+", fix]);
-        return Trust::System;
-    }
-    let path = check_file(section, "trust", folder.join(file), &found);
-    if with_system {
-        Trust::SystemAnd(path)
-    } else {
-        Trust::Only(path)
-    }
 }
 
 fn read_commands(section: &mut Section<'_>) -> Commands {

@@ -10,6 +10,7 @@ use super::delivery::Delivery;
 use super::hl7::CHARSETS;
 use super::notes::Notes;
 use super::raw::{Document, Section};
+use super::tls::{self, DeviceTls};
 use super::values::Found;
 use super::{DeviceConfig, Hl7, Lifetime, Limits, Timing, hl7, transport};
 
@@ -42,6 +43,7 @@ struct Settings {
     label: Option<String>,
     enabled: bool,
     channel: Option<String>,
+    tls: Option<DeviceTls>,
     timing: Timing,
     lifetime: Lifetime,
     hl7: Hl7,
@@ -62,6 +64,7 @@ fn read_device(top: &mut Section<'_>, file: &Path, defaults: Defaults<'_>) -> Sh
     let enabled = top.flag("enabled").unwrap_or(true);
     let channel = read_words(top, "channel");
     let reached = top.table("transport", transport::read);
+    let tls = tls::read(top, file, address.as_ref());
     let hl7 = top.table("hl7", hl7::read);
     let delivery = top.table("delivery", Delivery::read);
     let dial = reached
@@ -78,6 +81,7 @@ fn read_device(top: &mut Section<'_>, file: &Path, defaults: Defaults<'_>) -> Sh
         label,
         enabled,
         channel,
+        tls,
         timing: reached.timing,
         lifetime: reached.lifetime,
         hl7,
@@ -107,6 +111,7 @@ impl Claims {
             enabled: settings.enabled,
             channel: settings.channel,
             dial: self.dial.as_ref()?.value.clone(),
+            tls: settings.tls,
             timing: settings.timing,
             lifetime: settings.lifetime,
             hl7: settings.hl7,
@@ -187,7 +192,11 @@ fn check_url(top: &mut Section<'_>, found: &Found<String>) -> Option<Address> {
     }
     if !address.scheme().is_spoken() {
         let message = format!("this version cannot speak {} yet", address.scheme().word());
-        top.refuse("url", found.place, [&message, "write an mllp:// address"]);
+        top.refuse(
+            "url",
+            found.place,
+            [&message, "write an mllp:// or mllps:// address"],
+        );
         return Some(address);
     }
     check_url_options(top, found);

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | a file as keys with places, around its syntax errors | `raw`, `repair`, `spans` |
 //! | values by key and type, every mistake noted | `values`, `notes` |
-//! | values as settings | `check`, `cloud`, `devices`, `transport`, `hl7`, `delivery` |
+//! | values as settings | `check`, `cloud`, `way`, `devices`, `transport`, `tls`, `hl7`, `delivery` |
 //! | what only several files together get wrong | `clash` |
 //!
 //! Only what passed is a [`Config`]. Nothing here opens a socket or reads a secret.
@@ -23,8 +23,10 @@ mod problem;
 mod raw;
 mod repair;
 mod spans;
+mod tls;
 mod transport;
 mod values;
+mod way;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,6 +41,9 @@ use url::Url;
 pub use files::{Loaded, Paths, check, load, reload};
 pub use problem::{Problem, Severity};
 pub use spans::Place;
+pub use tls::DeviceTls;
+
+use crate::cloud::dial::WayOut;
 
 /// What the agent does, as its files say.
 #[derive(Clone, Debug)]
@@ -67,7 +72,8 @@ pub struct Cloud {
     pub client: String,
     /// Where the client's secret is, if it is no systemd credential.
     pub client_secret_file: Option<PathBuf>,
-    pub trust: Trust,
+    /// How it is reached: proxy, trust, and who we are in TLS.
+    pub way: WayOut,
     /// The Agent channel that takes receipts and alarms.
     pub receipts: Option<String>,
     pub commands: Commands,
@@ -81,16 +87,6 @@ impl Cloud {
         let credential = || credentials.map(|folder| folder.join(CREDENTIAL));
         self.client_secret_file.clone().or_else(credential)
     }
-}
-
-/// Whose certificates the cloud's one must come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Trust {
-    System,
-    /// The system's, and those of this PEM file.
-    SystemAnd(PathBuf),
-    /// Those of this PEM file alone.
-    Only(PathBuf),
 }
 
 /// Which commands the cloud may give by a push to `device://self`.
@@ -163,6 +159,8 @@ pub struct DeviceConfig {
     /// The Agent channel that takes what the device sends.
     pub channel: Option<String>,
     pub dial: HostPort,
+    /// How it proves who it is, where its url asks for TLS.
+    pub tls: Option<DeviceTls>,
     pub timing: Timing,
     pub lifetime: Lifetime,
     pub hl7: Hl7,

@@ -5,9 +5,11 @@ use agent_core::route::{Route, Table};
 use tempfile::TempDir;
 
 use super::*;
+use crate::tls::Trust;
 
 mod documented;
 mod refusals;
+mod way_out;
 
 const AGENT: &str =
     "[cloud]\nurl = \"https://api.example.org\"\nagent = \"a-1\"\nclient = \"c-1\"\n";
@@ -64,7 +66,7 @@ fn device(text: &str) -> DeviceConfig {
 fn a_short_configuration_gets_every_default() {
     let config = Site::new(AGENT, &[]).load();
     assert_eq!(config.cloud.url.as_str(), "https://api.example.org/");
-    assert_eq!(config.cloud.trust, Trust::System);
+    assert_eq!(config.cloud.way, WayOut::default());
     assert_eq!(config.cloud.commands, Commands::All);
     assert_eq!(config.cloud.receipts, None);
     assert_eq!(config.unmapped, Unmapped::Refuse);
@@ -221,7 +223,10 @@ fn the_cloud_table_says_whom_to_trust_and_what_the_cloud_may_ask() {
         config.cloud.secret_file(Some(Path::new("/credentials"))),
         Some(secret)
     );
-    assert_eq!(config.cloud.trust, Trust::SystemAnd("/site/ca.pem".into()));
+    assert_eq!(
+        config.cloud.way.trust,
+        Trust::SystemAnd("/site/ca.pem".into())
+    );
     assert_eq!(config.cloud.receipts.as_deref(), Some("news"));
     assert!(config.cloud.commands.allow("why") && !config.cloud.commands.allow("settle"));
     assert_eq!(

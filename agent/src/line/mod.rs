@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{DeviceConfig, Lifetime};
 use crate::store::Attempt;
-use crate::transport::Transport;
+use crate::transport::{Tls, Transport};
 pub use task::LineTask;
 pub(crate) use translate::charset;
 
@@ -41,6 +41,7 @@ impl LineConfig {
             transport: Transport::Dial {
                 to: device.dial.clone(),
                 timing: device.timing.clone(),
+                tls: device.tls.as_ref().map(|tls| Tls::new(&device.name, tls)),
             },
             lifetime: device.lifetime,
             hl7: translate::settings(device),

@@ -63,13 +63,25 @@ impl Scheme {
     /// Whether this version has a driver that speaks it.
     pub fn is_spoken(self) -> bool {
         match self {
-            Self::Mllp => true,
-            Self::Mllps
-            | Self::AstmTcp
+            Self::Mllp | Self::Mllps => true,
+            Self::AstmTcp
             | Self::AstmTls
             | Self::AstmSerial
             | Self::Dicom
             | Self::Dicoms
+            | Self::Mwl
+            | Self::Device => false,
+        }
+    }
+
+    /// Whether its bytes travel in TLS.
+    pub fn is_secure(self) -> bool {
+        match self {
+            Self::Mllps | Self::AstmTls | Self::Dicoms => true,
+            Self::Mllp
+            | Self::AstmTcp
+            | Self::AstmSerial
+            | Self::Dicom
             | Self::Mwl
             | Self::Device => false,
         }

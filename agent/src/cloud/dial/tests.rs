@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::cloud::told;
+use crate::secret::Secret;
+use crate::tls::{Trust, told};
 
 /// An authority of the test's own.
 struct Authority {
@@ -76,6 +77,14 @@ async fn tls_server(authority: &Authority, name: &str, last_year: i32) -> Url {
     Url::parse(&url).unwrap()
 }
 
+fn trusting(trust: Trust) -> Dialler {
+    Dialler::new(WayOut {
+        trust,
+        proxy: ProxyRule::None,
+        ..WayOut::default()
+    })
+}
+
 async fn greeting(dialler: &Dialler, url: &Url) -> Result<String, String> {
     let mut stream = dialler.dial(url).await.map_err(|error| told(&error))?;
     let mut text = String::new();
@@ -91,7 +100,7 @@ async fn a_server_signed_by_the_named_authority_is_trusted() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::new();
     let url = tls_server(&authority, "localhost", 2090).await;
-    let dialler = Dialler::new(Trust::Only(authority.file(&dir)));
+    let dialler = trusting(Trust::Only(authority.file(&dir)));
     assert_eq!(greeting(&dialler, &url).await.unwrap(), "yes");
 }
 
@@ -100,7 +109,7 @@ async fn a_server_signed_by_somebody_else_is_not_and_mending_the_file_is_enough(
     let dir = TempDir::new().unwrap();
     let (ours, theirs) = (Authority::new(), Authority::new());
     let url = tls_server(&theirs, "localhost", 2090).await;
-    let dialler = Dialler::new(Trust::Only(ours.file(&dir)));
+    let dialler = trusting(Trust::Only(ours.file(&dir)));
     let fault = greeting(&dialler, &url).await.unwrap_err();
     assert!(fault.contains("signed by nobody we trust"), "{fault}");
     theirs.file(&dir);
@@ -111,7 +120,7 @@ async fn a_server_signed_by_somebody_else_is_not_and_mending_the_file_is_enough(
 async fn an_expired_certificate_and_a_foreign_name_are_told_apart() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::new();
-    let dialler = Dialler::new(Trust::Only(authority.file(&dir)));
+    let dialler = trusting(Trust::Only(authority.file(&dir)));
     let url = tls_server(&authority, "localhost", 2020).await;
     let fault = greeting(&dialler, &url).await.unwrap_err();
     assert!(
@@ -128,7 +137,7 @@ async fn a_trust_file_that_is_missing_or_holds_no_certificate_is_named() {
     let dir = TempDir::new().unwrap();
     let url = tls_server(&Authority::new(), "localhost", 2090).await;
     let path = dir.path().join("site.pem");
-    let dialler = Dialler::new(Trust::Only(path.clone()));
+    let dialler = trusting(Trust::Only(path.clone()));
     let fault = greeting(&dialler, &url).await.unwrap_err();
     assert!(
         fault.contains("cannot read the trusted certificates in"),
@@ -154,7 +163,7 @@ async fn a_port_that_speaks_no_tls_is_said_to_speak_none() {
         let _ = tcp.read_to_end(&mut Vec::new()).await;
     });
     let dir = TempDir::new().unwrap();
-    let dialler = Dialler::new(Trust::Only(Authority::new().file(&dir)));
+    let dialler = trusting(Trust::Only(Authority::new().file(&dir)));
     let fault = greeting(&dialler, &Url::parse(&url).unwrap())
         .await
         .unwrap_err();
@@ -167,9 +176,7 @@ async fn a_closed_port_is_named_with_its_address() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = Url::parse(&format!("http://{address}/")).unwrap();
-    let fault = greeting(&Dialler::new(Trust::System), &url)
-        .await
-        .unwrap_err();
+    let fault = greeting(&trusting(Trust::System), &url).await.unwrap_err();
     assert!(
         fault.starts_with(&format!("cannot connect to {address}: ")),
         "{fault}"
@@ -192,4 +199,90 @@ fn only_http_and_websocket_urls_lead_anywhere() {
         Err(DialError::BadUrl { .. })
     ));
     assert!(matches!(target("data:x"), Err(DialError::BadUrl { .. })));
+}
+
+/// A proxy that lets one connection through to where it is asked, and tells what it was asked.
+async fn connect_proxy() -> (Proxy, tokio::sync::oneshot::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, hearing) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 8_192];
+        let length = client.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        let to = request.split(' ').nth(1).unwrap().to_owned();
+        let _ = asked.send(request);
+        let mut server = TcpStream::connect(to).await.unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    let (proxy, _) = Proxy::parse(&format!("http://ward@{address}")).unwrap();
+    (proxy, hearing)
+}
+
+#[tokio::test]
+async fn tls_goes_through_a_proxy_with_the_servers_certificate_and_the_proxys_password() {
+    let dir = TempDir::new().unwrap();
+    let authority = Authority::new();
+    let url = tls_server(&authority, "localhost", 2090).await;
+    let (proxy, asked) = connect_proxy().await;
+    let password = dir.path().join("proxy-password");
+    std::fs::write(&password, "geheim\n").unwrap();
+    let dialler = Dialler::new(WayOut {
+        trust: Trust::Only(authority.file(&dir)),
+        proxy: ProxyRule::Through(proxy),
+        proxy_password: Secret::File(password),
+        ..WayOut::default()
+    });
+    assert_eq!(greeting(&dialler, &url).await.unwrap(), "yes");
+    let asked = asked.await.unwrap();
+    let target = format!("CONNECT localhost:{} HTTP/1.1\r\n", url.port().unwrap());
+    assert!(asked.starts_with(&target), "{asked}");
+    assert!(asked.contains("Basic d2FyZDpnZWhlaW0="), "{asked}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_or_lacks_its_password_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = Url::parse("https://cloud.example/").unwrap();
+    let through = |text: String| WayOut {
+        proxy: ProxyRule::Through(Proxy::parse(&text).unwrap().0),
+        proxy_password: Secret::File("/nowhere/proxy-password".into()),
+        ..WayOut::default()
+    };
+    let dialler = Dialler::new(through(format!("http://ward@{address}")));
+    let fault = greeting(&dialler, &url).await.unwrap_err();
+    let words = format!(
+        "no way through the proxy {address}: the password for it cannot be had: cannot read /nowhere/proxy-password"
+    );
+    assert!(fault.starts_with(&words), "{fault}");
+    drop(listener);
+    let away = through(format!("socks5://{address}"));
+    assert_eq!(dialler.follow(away.clone()), Followed::Changed);
+    assert_eq!(dialler.follow(away), Followed::Same);
+    let fault = greeting(&dialler, &url).await.unwrap_err();
+    let words = format!("the proxy {address} cannot be reached: cannot connect to {address}: ");
+    assert!(fault.starts_with(&words), "{fault}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_spoken_to_in_tls_where_its_url_says_so() {
+    let dir = TempDir::new().unwrap();
+    let authority = Authority::new();
+    // It says "yes" at once, which is no answer to CONNECT, but came out of TLS.
+    let url = tls_server(&authority, "localhost", 2090).await;
+    let (proxy, _) = Proxy::parse(url.as_str()).unwrap();
+    let dialler = Dialler::new(WayOut {
+        trust: Trust::Only(authority.file(&dir)),
+        proxy: ProxyRule::Through(proxy),
+        ..WayOut::default()
+    });
+    let cloud = Url::parse("https://cloud.example/").unwrap();
+    let fault = greeting(&dialler, &cloud).await.unwrap_err();
+    assert!(
+        fault.contains("what answers there is no HTTP proxy"),
+        "{fault}"
+    );
 }

@@ -42,8 +42,9 @@ impl Bench {
             url: server.url(),
             agent: "agent-1".into(),
             credentials,
-            trust: Trust::System,
+            way: WayOut::default(),
             largest_message: LARGEST_MESSAGE,
+            watch: Watch::default(),
         };
         let (said, hearing) = mpsc::channel(64);
         let cancel = CancellationToken::new();

@@ -27,6 +27,7 @@ fn known_keys() -> BTreeSet<String> {
         "retention",
         "log",
         "transport",
+        "tls",
         "hl7",
         "delivery",
     ];
@@ -141,6 +142,7 @@ fn the_shipped_examples_show_every_key() {
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let mut shown = shown_keys("wardpost.toml", &read("wardpost.toml"));
     shown.extend(shown_keys("devices.d", &read("devices.d/chem-1.toml")));
+    shown.extend(shown_keys("devices.d", &read("devices.d/poct-1.toml")));
     let shown_once: Vec<_> = shown
         .iter()
         .filter_map(|key| key.strip_prefix("wardpost.toml delivery."))

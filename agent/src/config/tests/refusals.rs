@@ -47,7 +47,7 @@ expires = "91d"
             "devices.d/chem.toml:2:8: name: is not a name for a device; use lower-case letters, digits and hyphens, at most 63, the first no hyphen",
             "devices.d/chem.toml:3:7: url: is not the address of a device; it names no port; write it like mllp://10.0.0.7:2575",
             "devices.d/chem.toml:4:11: enabled: takes true or false, without quotes",
-            "devices.d/chem.toml:5:1: colour: unknown key; remove it; known here: name, label, url, aliases, enabled, channel, transport, hl7, delivery",
+            "devices.d/chem.toml:5:1: colour: unknown key; remove it; known here: name, label, url, aliases, enabled, channel, transport, tls, hl7, delivery",
             "devices.d/chem.toml:7:1: [transport] reconect_min: unknown key; did you mean reconnect_min?",
             "devices.d/chem.toml:8:15: not TOML: invalid float; put the value in quotes",
             "devices.d/chem.toml:10:1: [hl7] ack_timout: unknown key; did you mean ack_timeout?",
@@ -205,7 +205,7 @@ expires = "1h"
 const DEVICE_KEYS: &[(&str, &str)] = &[
     (
         "x = 1",
-        "3:1: x: unknown key; remove it; known here: name, label, url, aliases, enabled, channel, transport, hl7, delivery",
+        "3:1: x: unknown key; remove it; known here: name, label, url, aliases, enabled, channel, transport, tls, hl7, delivery",
     ),
     ("[hl]\nx = 1", "3:2: hl: unknown table; did you mean [hl7]?"),
     (
@@ -356,15 +356,17 @@ const DEVICE_NEEDS: &[(&str, &[&str])] = &[
     ),
     (
         "name = \"chem\"\nurl = \"dicom://a/CT1\"",
-        &["2:7: url: this version cannot speak dicom yet; write an mllp:// address"],
+        &["2:7: url: this version cannot speak dicom yet; write an mllp:// or mllps:// address"],
     ),
     (
-        "name = \"chem\"\nurl = \"mllps://a:1\"",
-        &["2:7: url: this version cannot speak mllps yet; write an mllp:// address"],
+        "name = \"chem\"\nurl = \"astm+tls://a:1\"",
+        &["2:7: url: this version cannot speak astm+tls yet; write an mllp:// or mllps:// address"],
     ),
     (
         "name = \"chem\"\nurl = \"astm+serial:///dev/ttyS0\"",
-        &["2:7: url: this version cannot speak astm+serial yet; write an mllp:// address"],
+        &[
+            "2:7: url: this version cannot speak astm+serial yet; write an mllp:// or mllps:// address",
+        ],
     ),
     (
         "name = \"chem\"\nurl = \"device://chem\"",
