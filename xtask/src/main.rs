@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod deb;
 mod demo;
 mod kill;
 mod run;
@@ -39,6 +40,7 @@ fn command(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::command(),
         ["kill", rest @ ..] => kill::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
+        ["deb", rest @ ..] => deb::command(rest),
         ["demo", rest @ ..] => demo::command(rest),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -58,5 +60,6 @@ cargo xtask COMMAND
                                 kills the agent at random instants and counts what was lost (nothing);
                                 --faults: while the network fails, too
   bench push [--quick]          pushes per second, latency, memory
+  deb                           the Debian package, release build; its path is the last line
   tidy                          import rules and text rules
   setup                         installs what test and demo need (Debian, as root)";

@@ -1,0 +1,39 @@
+//! What systemd itself thinks of the unit.
+
+use anyhow::{Result, ensure};
+
+use super::{Machine, Props, Suite};
+
+const UNIT: &str = "/usr/lib/systemd/system/wardpost.service";
+
+/// The exposure in tenths, lower is better. The older release does not know some of what is counted.
+fn most(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Bookworm => "16",
+        Suite::Trixie => "15",
+    }
+}
+
+pub(crate) fn is_little_exposed(machine: &Machine, props: &Props) -> Result<()> {
+    let threshold = format!("--threshold={}", most(props.suite));
+    machine
+        .run(&[
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            &threshold,
+            UNIT,
+        ])
+        .map(drop)
+}
+
+pub(crate) fn is_understood_completely(machine: &Machine, _: &Props) -> Result<()> {
+    let (code, said) = machine.attempt(&["systemd-analyze", "verify", "--man=no", UNIT])?;
+    ensure!(code == 0, "{said}");
+    let about_us: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("wardpost"))
+        .collect();
+    ensure!(about_us.is_empty(), "{said}");
+    Ok(())
+}
