@@ -76,10 +76,11 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
 
 fn promise(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    connection.execute_batch("PRAGMA page_size = 4096")?;
+    // Stepped to its end: it commits there, and a sync that fails must not leave the mode set in memory only.
+    connection.pragma(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.execute_batch(
-        "PRAGMA page_size = 4096;
-         PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA secure_delete = ON;
          PRAGMA foreign_keys = OFF;
          PRAGMA wal_autocheckpoint = 0;
