@@ -28,7 +28,8 @@ fn structure(connection: &mut Connection) -> Result<(), StoreError> {
         .map_err(sql(doing))?;
     match found {
         Ok(found) if found == "ok" => Ok(()),
-        Ok(found) => Err(StoreError::Damaged(found)),
+        // One sentence is one line.
+        Ok(found) => Err(StoreError::Damaged(found.replace('\n', " "))),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
         Err(error) => Err(sql(doing)(error)),
     }
