@@ -167,26 +167,29 @@ impl Agent {
         };
         systemd::stopping();
         info!("stopping");
-        tokio::select! {
-            () = self.stop() => {}
-            _ = terminate.recv() => warn!("told to stop a second time; leaving at once"),
-            _ = interrupt.recv() => warn!("told to stop a second time; leaving at once"),
-        }
+        let closed = tokio::select! {
+            closed = self.stop() => closed,
+            _ = terminate.recv() => {
+                warn!("{TOLD_AGAIN}");
+                Ok(())
+            }
+            _ = interrupt.recv() => {
+                warn!("{TOLD_AGAIN}");
+                Ok(())
+            }
+        };
         match over {
-            None => Ok(()),
+            None => closed.context("the store could not be closed well"),
             Some(over) => bail!("the {} is over: {}", over.unit, over.why),
         }
     }
 
-    /// Lines finish what is on the wire, then the store writes its last mark.
-    async fn stop(&self) {
-        let close = async {
-            match self.store.stop().await {
-                Ok(()) | Err(StoreError::Stopped) => {}
-                Err(error) => error!(%error, "the store did not stop well"),
-            }
-        };
+    /// Lines finish what is on the wire, then the store writes its last mark. A store that is over by then has failed.
+    async fn stop(&self) -> Result<(), StoreError> {
+        let mut closed = Ok(());
+        let close = async { closed = self.store.stop().await };
         self.supervisor.stop(PATIENCE, close).await;
+        closed
     }
 }
 
@@ -400,5 +403,6 @@ const ENVELOPE: usize = 64 * 1024;
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 const TICK_GAP: Duration = Duration::from_millis(1);
+const TOLD_AGAIN: &str = "told to stop a second time; leaving at once";
 /// Shorter than the service manager's own patience (systemd's default is 90 s).
 const PATIENCE: Duration = Duration::from_secs(8);
