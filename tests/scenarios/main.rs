@@ -3,6 +3,7 @@
 mod bad_input;
 mod config;
 mod control;
+mod disk;
 mod peers;
 mod proof;
 mod push;

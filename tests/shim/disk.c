@@ -9,6 +9,7 @@
  *   count KIND...         which kinds of call are counted and may fail; all if not said
  *   fail N ERRNO once     the N-th counted call fails
  *   fail N ERRNO on       it and every later one fails, until a file PLAN.lifted exists
+ *   fail 1 ERRNO armed    every call fails while a file PLAN.armed exists
  *   fail N ERRNO short    it fails, or if it is a write, half of it is written and the next write fails
  *   slow MICROSECONDS     every sync takes so much longer
  *   drop                  syncs say that they did, and do nothing
@@ -42,12 +43,13 @@ static const char *const KIND_NAMES[KINDS] = {
     "open", "read", "write", "truncate", "allocate", "sync", "unlink", "rename", "mkdir", "lock", "map", "stat",
 };
 
-enum persistence { ONCE, ON, SHORT };
+enum persistence { ONCE, ON, ARMED, SHORT };
 
 static struct {
     char state[PATH_MAX];
     size_t state_length;
     char lifted[PATH_MAX + 8];
+    char armed[PATH_MAX + 8];
     unsigned counted;
     long fail_at;
     int error;
@@ -67,6 +69,10 @@ static unsigned char file_of[MAX_FDS];
 #define REAL(name) \
     static __typeof__(&name) real; \
     if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+
+static enum persistence persistence(const char *word) {
+    return !strcmp(word, "on") ? ON : !strcmp(word, "armed") ? ARMED : !strcmp(word, "short") ? SHORT : ONCE;
+}
 
 static void read_plan(const char *path) {
     FILE *file = fopen(path, "re");
@@ -89,7 +95,7 @@ static void read_plan(const char *path) {
                 for (int kind = 0; kind < KINDS; kind++)
                     if (!strcmp(word, KIND_NAMES[kind])) plan.counted |= 1U << kind;
         } else if (sscanf(line, "fail %ld %d %15s", &plan.fail_at, &plan.error, how) == 3) {
-            plan.persistence = !strcmp(how, "on") ? ON : !strcmp(how, "short") ? SHORT : ONCE;
+            plan.persistence = persistence(how);
         } else if (sscanf(line, "slow %ld", &plan.slow_us) != 1 && !strcmp(line, "drop")) {
             plan.drops = 1;
         }
@@ -101,6 +107,7 @@ __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("WARDPOST_SHIM");
     if (!path) return;
     snprintf(plan.lifted, sizeof plan.lifted, "%s.lifted", path);
+    snprintf(plan.armed, sizeof plan.armed, "%s.armed", path);
     read_plan(path);
     record_life();
 }
@@ -117,8 +124,19 @@ static int ours(int fd) {
     return fd >= 0 && fd < MAX_FDS ? file_of[fd] : 0;
 }
 
-static int is_lifted(void) {
-    return syscall(SYS_faccessat, AT_FDCWD, plan.lifted, F_OK) == 0;
+static int exists(const char *path) {
+    return syscall(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
+}
+
+static int fails_now(long number) {
+    switch (plan.persistence) {
+    case ON:
+        return number >= plan.fail_at && !exists(plan.lifted);
+    case ARMED:
+        return exists(plan.armed);
+    default:
+        return number == plan.fail_at;
+    }
 }
 
 /* Counts a call. Returns the errno it must fail with, or 0. */
@@ -126,7 +144,7 @@ static int fault(enum kind kind, int file) {
     if (!(plan.counted >> kind & 1)) return 0;
     int before = errno;
     long number = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
-    int fails = number == plan.fail_at || (plan.persistence == ON && number > plan.fail_at && !is_lifted());
+    int fails = fails_now(number);
     if (kind == WRITE && __atomic_exchange_n(&owed, 0, __ATOMIC_SEQ_CST)) fails = 1;
     fails = fails && plan.error;
     if (plan.calls >= 0) {
@@ -153,7 +171,7 @@ static int open_at(int folder, const char *path, int flags, mode_t mode) {
     int file = folder == AT_FDCWD || *path == '/' ? numbered(path) : 0;
     if (file) MAY_FAIL(OPEN, file, -1);
     record_lock();
-    int is_new = file && flags & O_CREAT && syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0;
+    int is_new = file && flags & O_CREAT && !exists(path);
     int fd = (int)syscall(SYS_openat, folder, path, flags, mode);
     if (fd >= 0 && fd < MAX_FDS) {
         file_of[fd] = (unsigned char)file;

@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod cloud;
+pub mod disk;
 pub mod kill;
 pub mod load;
 pub mod oracle;

@@ -13,7 +13,7 @@ use crate::sim::{field, sha256};
 use super::devices::{ACK_TIMEOUT, DEVICES};
 
 /// Copies the database of an agent that does not run, and reads the copy: reading recovers, and would touch the file.
-pub(super) fn copy(bench: &Bench) -> anyhow::Result<Snapshot> {
+pub(crate) fn copy(bench: &Bench) -> anyhow::Result<Snapshot> {
     let folder = bench.path("copy");
     std::fs::create_dir_all(&folder)?;
     let database = bench.database();
@@ -82,7 +82,7 @@ pub(super) fn unanswered(bench: &Bench) -> anyhow::Result<u64> {
 }
 
 /// Everything the devices received.
-pub(super) fn received(bench: &Bench) -> Vec<Receipt> {
+pub(crate) fn received(bench: &Bench) -> Vec<Receipt> {
     let all = bench.journal().all().into_iter();
     all.map(|one| Receipt {
         no: one.no,

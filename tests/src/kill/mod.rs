@@ -7,7 +7,7 @@
 //! run again with the same decisions, and may have to be run a few times.
 
 mod devices;
-mod evidence;
+pub(crate) mod evidence;
 mod operator;
 mod report;
 mod storm;

@@ -76,7 +76,7 @@ impl Shim {
     /// Processes that start from now on follow this plan; what earlier ones counted is forgotten.
     /// A record goes on.
     pub fn follow(&self, plan: &Plan) -> std::io::Result<()> {
-        for name in ["calls", "plan.lifted"] {
+        for name in ["calls", "plan.lifted", "plan.armed"] {
             remove(&self.path(name))?;
         }
         let calls = self.path("calls");
@@ -84,8 +84,14 @@ impl Shim {
         std::fs::write(self.path("plan"), plan.text(&calls, &record))
     }
 
+    /// Begins a fault that waits for it.
+    pub fn arm(&self) -> std::io::Result<()> {
+        std::fs::write(self.path("plan.armed"), "")
+    }
+
     /// Ends a lasting fault while the process goes on.
     pub fn lift(&self) -> std::io::Result<()> {
+        remove(&self.path("plan.armed"))?;
         std::fs::write(self.path("plan.lifted"), "")
     }
 

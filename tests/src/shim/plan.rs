@@ -33,6 +33,8 @@ pub enum Lasting {
     Once,
     /// Every later call fails, too, until the fault is lifted.
     On,
+    /// Every call fails from [`arm`](super::Shim::arm) until the fault is lifted, whatever the number.
+    Armed,
     /// Once; if it is a write, half of it is written and the next one fails.
     Short,
 }
@@ -46,6 +48,7 @@ impl Errno {
     pub const NO_SPACE: Self = Self(28);
     pub const READ_ONLY: Self = Self(30);
     pub const QUOTA: Self = Self(122);
+    pub const NO_LOCKS: Self = Self(37);
 
     pub fn name(self) -> &'static str {
         match self {
@@ -53,6 +56,7 @@ impl Errno {
             Self::NO_SPACE => "ENOSPC",
             Self::READ_ONLY => "EROFS",
             Self::QUOTA => "EDQUOT",
+            Self::NO_LOCKS => "ENOLCK",
             _ => "an error",
         }
     }
@@ -76,6 +80,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What needs the disk. Locks are in the kernel's memory.
+    pub const TOUCHES_THE_DISK: [Self; 11] = [
+        Self::Open,
+        Self::Read,
+        Self::Write,
+        Self::Truncate,
+        Self::Allocate,
+        Self::Sync,
+        Self::Unlink,
+        Self::Rename,
+        Self::Mkdir,
+        Self::Map,
+        Self::Stat,
+    ];
     /// What may fail because there is no room.
     pub const TAKES_ROOM: [Self; 6] = [
         Self::Open,
@@ -124,6 +142,7 @@ impl Plan {
         let how = match fault.lasting {
             Lasting::Once => "once",
             Lasting::On => "on",
+            Lasting::Armed => "armed",
             Lasting::Short => "short",
         };
         self.with(&format!("fail {} {} {how}", fault.nth, fault.errno.0))
