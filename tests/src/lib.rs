@@ -13,6 +13,7 @@ pub mod cloud;
 pub mod disk;
 pub mod kill;
 pub mod load;
+pub mod nspawn;
 pub mod oracle;
 pub mod shim;
 pub mod sim;
