@@ -162,7 +162,7 @@ impl Agent {
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
                 over = self.supervisor.over() => break Some(over),
-                () = tokio::time::sleep(STATUS_EVERY) => systemd::status(&self.board.line()),
+                () = self.board.news() => systemd::status(&self.board.line()),
             }
         };
         systemd::stopping();
@@ -400,7 +400,6 @@ fn tell_problems(warnings: &[Problem], config: &Config) {
 const SAID: usize = 4096;
 const PINGS: usize = 16;
 const ENVELOPE: usize = 64 * 1024;
-const STATUS_EVERY: Duration = Duration::from_secs(10);
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 const TICK_GAP: Duration = Duration::from_millis(1);
 const TOLD_AGAIN: &str = "told to stop a second time; leaving at once";

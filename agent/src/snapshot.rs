@@ -6,6 +6,7 @@ use agent_core::push::Timestamp;
 use agent_core::queue::{DeviceReport, Line, QueueReport};
 use agent_core::uplink::{Phase, Status};
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::clock;
 use crate::cloud::{AgentStatus, agent_version};
@@ -15,6 +16,7 @@ use crate::site::Devices;
 #[derive(Clone, Debug)]
 pub struct Board {
     now: Arc<Mutex<Posted>>,
+    news: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Board {
         };
         Self {
             now: Arc::new(Mutex::new(posted)),
+            news: Arc::default(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Board {
             words: status.words.clone(),
         };
         self.change(|posted| posted.uplink = view);
+        self.news.notify_one();
     }
 
     pub fn agent_status(&self, status: AgentStatus) {
@@ -97,6 +101,11 @@ impl Board {
     /// All that there is to say about certificates that end.
     pub fn certificates(&self, words: Vec<String>) {
         self.change(|posted| posted.certificates = words);
+    }
+
+    /// Waits until [`line`](Self::line) may say something else. For one who waits.
+    pub async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// The one line that the service manager shows.
