@@ -14,6 +14,7 @@ mod demo;
 mod kill;
 mod run;
 mod setup;
+mod systemd;
 mod test;
 mod tidy;
 
@@ -38,6 +39,7 @@ fn command(words: &[&str]) -> Result<()> {
         ["setup"] => setup::everything(),
         ["test"] => test::all(),
         ["tidy"] => tidy::command(),
+        ["systemd"] => systemd::command(),
         ["kill", rest @ ..] => kill::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
         ["deb", rest @ ..] => deb::command(rest),
@@ -61,5 +63,6 @@ cargo xtask COMMAND
                                 --faults: while the network fails, too
   bench push [--quick]          pushes per second, latency, memory
   deb                           the Debian package, release build; its path is the last line
+  systemd                       the package under a real systemd (as root)
   tidy                          import rules and text rules
   setup                         installs what test and demo need (Debian, as root)";

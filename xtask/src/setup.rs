@@ -66,6 +66,14 @@ const TESTS: &[Package] = &[
         name: "strace",
         probe: ("strace", &["--version"]),
     },
+    Package {
+        name: "systemd-container",
+        probe: ("systemd-nspawn", &["--version"]),
+    },
+    Package {
+        name: "mmdebstrap",
+        probe: ("mmdebstrap", &["--version"]),
+    },
 ];
 
 fn debian(packages: &[Package]) -> Result<()> {
@@ -102,7 +110,7 @@ fn debian(packages: &[Package]) -> Result<()> {
 }
 
 const NOT_DEBIAN: &str = "This is not a Debian system, so please install them, or what your system calls them: \
-    a C compiler, pkg-config, the headers of libsystemd; for the tests also curl, node with npm, python3 with venv, and strace";
+    a C compiler, pkg-config, the headers of libsystemd; for the tests also curl, node with npm, python3 with venv, strace, systemd-container and mmdebstrap";
 
 fn missing(packages: &[Package]) -> Vec<&'static str> {
     let there = |package: &&Package| succeeds(package.probe.0, package.probe.1);

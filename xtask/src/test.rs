@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::run::{cargo, run};
-use crate::{bench, demo, kill, setup, tidy};
+use crate::{bench, demo, kill, setup, systemd, tidy};
 
 /// Runs every part, prints how long each took, and fails if one failed.
 pub(crate) fn all() -> Result<()> {
@@ -95,6 +95,11 @@ const PARTS: &[Part] = &[
         name: "demo, once",
         needs_binaries: true,
         run: demo::once_as_built,
+    },
+    Part {
+        name: "systemd",
+        needs_binaries: true,
+        run: systemd::as_built,
     },
 ];
 

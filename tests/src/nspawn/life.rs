@@ -131,6 +131,8 @@ impl HungDisk {
             .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"])
             .args(["-e", "inject=fdatasync:delay_enter=600000000"])
             .args(["-p", &process.to_string()])
+            // It wonders about a process that is told to end meanwhile.
+            .stderr(Stdio::null())
             .spawn()
             .context("cannot run strace")?;
         let disk = Self(strace);

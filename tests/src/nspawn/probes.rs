@@ -86,11 +86,11 @@ fn holds(probe: &Probe, suite: Suite) -> bool {
 
 /// Files that everybody may read or write, so that only the hardening can be in the way.
 fn prepare(machine: &Machine) -> Result<()> {
-    for folder in ["/opt/open", "/home/open", "/srv/open", "/usr/lib/modules"] {
+    for folder in ["/opt/open", "/home", "/srv/open", "/usr/lib/modules"] {
         machine.run(&["install", "-d", "-m", "1777", folder])?;
     }
-    for file in ["/tmp/probe", "/home/open/probe", "/srv/open/probe"] {
-        machine.write(file, "open to all\n")?;
+    for folder in ["/tmp", "/home", "/srv/open"] {
+        machine.write(&format!("{folder}/probe"), "open to all\n")?;
     }
     for (device, numbers) in [("ttyS1", ["4", "65"]), ("probe", ["10", "229"])] {
         let path = machine.path(&format!("/dev/{device}"));

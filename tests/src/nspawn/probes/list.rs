@@ -72,7 +72,7 @@ pub(super) const PROBES: &[Probe] = &[
         "read-home",
         &["ProtectHome"],
         &[ENOENT, EACCES],
-        "$ok = open(F, '<', '/home/open/probe');",
+        "$ok = open(F, '<', '/home' . '/probe');",
     ),
     probe(
         "read-tmp",
