@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::cloud::{AgentStatus, agent_version};
 use crate::site::Devices;
+use crate::store::Room;
 
 /// What changes outside of the store, kept where everyone can put it.
 #[derive(Clone, Debug)]
@@ -39,8 +40,20 @@ pub struct Snapshot {
     pub queued: usize,
     pub held: usize,
     pub devices: Vec<DeviceView>,
-    /// What is wrong with the configuration, and which certificates end.
+    pub disk: DiskView,
+    /// What is wrong with the configuration or the disk, and which certificates end.
     pub problems: Vec<String>,
+}
+
+/// The disk under the database, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct DiskView {
+    pub database: u64,
+    /// What of the database is in use; the rest is used again.
+    pub used: u64,
+    pub free: u64,
+    pub reserve: u64,
+    pub takes_pushes: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -113,8 +126,8 @@ impl Board {
         self.change(|posted| posted.uplink.words.clone())
     }
 
-    /// Puts the board, the queue and the configuration into one picture.
-    pub fn snapshot(&self, queue: &QueueReport, devices: &Devices) -> Snapshot {
+    /// Puts the board, the queue, the configuration and the disk into one picture.
+    pub fn snapshot(&self, queue: &QueueReport, devices: &Devices, room: &Room) -> Snapshot {
         let views: Vec<DeviceView> = queue
             .devices
             .iter()
@@ -128,7 +141,13 @@ impl Board {
             queued: queue.devices.iter().map(|device| device.waiting).sum(),
             held: queue.devices.iter().map(|device| device.held).sum(),
             devices: views,
-            problems: [&posted.problems[..], &posted.certificates[..]].concat(),
+            disk: disk_view(room),
+            problems: [
+                &posted.problems[..],
+                &posted.certificates[..],
+                &lacks(room)[..],
+            ]
+            .concat(),
         })
     }
 
@@ -159,6 +178,26 @@ impl Snapshot {
         })
     }
 }
+
+fn disk_view(room: &Room) -> DiskView {
+    DiskView {
+        database: room.file,
+        used: room.used,
+        free: room.free,
+        reserve: room.reserve,
+        takes_pushes: room.refusing.is_none(),
+    }
+}
+
+fn lacks(room: &Room) -> Vec<String> {
+    let refusing = room.refusing.as_ref();
+    let refusing = refusing.map(|why| format!("new pushes are refused: {why}"));
+    let missing = (room.reserve == 0).then(|| NO_RESERVE.to_owned());
+    refusing.into_iter().chain(missing).collect()
+}
+
+const NO_RESERVE: &str =
+    "the reserve on the disk is given up or could not be made; it is made when there is room";
 
 fn device_view(report: &DeviceReport, devices: &Devices) -> DeviceView {
     let config = devices.get(report.no).map(|device| &device.config);

@@ -4,6 +4,7 @@ mod bad_input;
 mod config;
 mod control;
 mod disk;
+mod disk_full;
 mod peers;
 mod proof;
 mod push;

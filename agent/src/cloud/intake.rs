@@ -220,10 +220,10 @@ impl Intake {
     async fn stats(&self, callback: Option<String>) -> ToServer {
         match self.control.store.report().await {
             Ok(report) => {
-                let snapshot = self
-                    .control
-                    .board
-                    .snapshot(&report, &self.control.site.devices());
+                let control = &self.control;
+                let room = control.store.room_on_disk();
+                let devices = control.site.devices();
+                let snapshot = control.board.snapshot(&report, &devices, &room);
                 ToServer::StatsResponse {
                     callback,
                     status_code: 200,

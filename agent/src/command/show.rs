@@ -42,10 +42,22 @@ fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
         text(answer, "queued"),
         text(answer, "held")
     )?;
+    disk(answer.get("disk").unwrap_or(&Value::Null), out)?;
     for problem in rows(answer, "problems") {
         writeln!(out, "problem  {}", plain(problem))?;
     }
     devices(answer, out)
+}
+
+fn disk(disk: &Value, out: &mut impl Write) -> Result<()> {
+    let mib = |name| disk.get(name).and_then(Value::as_u64).unwrap_or(0) >> 20;
+    writeln!(
+        out,
+        "disk     {} MiB free; database {} MiB, {} MiB of it in use",
+        mib("free"),
+        mib("database"),
+        mib("used")
+    )
 }
 
 fn devices(answer: &Value, out: &mut impl Write) -> Result<()> {

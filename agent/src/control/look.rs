@@ -32,7 +32,11 @@ pub(super) async fn answer(control: &Control, verb: Verb) -> Result<Value, Store
 
 pub(crate) async fn status(control: &Control) -> Result<Value, StoreError> {
     let report = control.store.report().await?;
-    let snapshot = control.board.snapshot(&report, &control.site.devices());
+    let snapshot = control.board.snapshot(
+        &report,
+        &control.site.devices(),
+        &control.store.room_on_disk(),
+    );
     Ok(serde_json::to_value(snapshot).unwrap_or_else(error))
 }
 

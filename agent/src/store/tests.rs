@@ -1,5 +1,6 @@
 //! The store on a real database: real files, real syncs, real time.
 
+mod room;
 mod sweep;
 
 use std::sync::mpsc as sync;
@@ -15,6 +16,11 @@ use tempfile::TempDir;
 use super::*;
 
 const CHEM: DeviceNo = DeviceNo(1);
+const BOUNDS: Bounds = Bounds {
+    max_disk: 1 << 30,
+    min_free: 1 << 20,
+    reserve: 1 << 20,
+};
 
 /// Lines that only pass on what they are given.
 struct Hands(sync::Sender<Attempt>);
@@ -46,6 +52,14 @@ impl Bench {
 
     /// A database of at most so many pages: `SQLite` then answers exactly as for a disk without room.
     fn with_room(folder: TempDir, pages: u32) -> Self {
+        Self::limited(folder, pages, BOUNDS)
+    }
+
+    fn bounded(folder: TempDir, bounds: Bounds) -> Self {
+        Self::limited(folder, u32::MAX - 1, bounds)
+    }
+
+    fn limited(folder: TempDir, pages: u32, bounds: Bounds) -> Self {
         let opened = Opened::open(folder.path()).unwrap();
         opened
             .connection
@@ -57,11 +71,7 @@ impl Bench {
         let wiring = Wiring {
             devices: vec![(CHEM, device())],
             limit: 1000,
-            bounds: Bounds {
-                max_disk: 1 << 30,
-                min_free: 1 << 20,
-                reserve: 1 << 20,
-            },
+            bounds,
             lines: Hands(hand),
             said: say,
             join_digest: |parcel| Some(Sha256::digest(parcel.body.0.as_bytes()).into()),
@@ -76,10 +86,14 @@ impl Bench {
         }
     }
 
-    async fn restart(self) -> Self {
+    async fn close(self) -> TempDir {
         self.store.stop().await.unwrap();
         self.ended.await.unwrap().unwrap();
-        Self::on(self.folder)
+        self.folder
+    }
+
+    async fn restart(self) -> Self {
+        Self::on(self.close().await)
     }
 
     async fn push(&self, callback: &str, body: &str) {
@@ -134,6 +148,7 @@ fn device() -> DeviceConfig {
 }
 
 fn push(callback: &str, body: &str) -> NewPush {
+    let key: String = body.chars().take(24).collect();
     NewPush {
         device: CHEM,
         callback: Some(Callback {
@@ -143,8 +158,8 @@ fn push(callback: &str, body: &str) -> NewPush {
         content_type: "x-application/hl7-v2+er7; answer-within=8".into(),
         remote: "mllp://chem:2575?encoding=utf-8".into(),
         return_ack: Some(ReturnAck::Application),
-        order_keys: vec![body.into()],
-        key_prints: vec![print_of(body)],
+        key_prints: vec![print_of(&key)],
+        order_keys: vec![key],
         content: Some(print_of(body)),
         body_sha256: Sha256::digest(body.as_bytes()).into(),
         body: Phi(body.into()),

@@ -71,6 +71,7 @@ pub(super) fn start<L: Lines>(
         _lock: opened.lock,
     };
     writer.begin_or_make_room()?;
+    writer.keep_house()?;
     info!(database = %opened.path.display(), "store open");
     std::thread::Builder::new()
         .name("store".into())

@@ -11,7 +11,7 @@ const KEPT: Kept = Kept {
 
 impl Bench {
     /// Sweeps as if it were so many days later.
-    async fn sweep(&self, days: u32) -> Result<Swept, String> {
+    pub(super) async fn sweep(&self, days: u32) -> Result<Swept, String> {
         self.sweep_keeping(KEPT, days).await
     }
 
@@ -33,7 +33,7 @@ impl Bench {
         answer
     }
 
-    async fn heard(&self, upto: Seq) {
+    pub(super) async fn heard(&self, upto: Seq) {
         self.store.taken(upto);
         self.store.flush_taken().await.unwrap();
         self.store.barrier().await.unwrap();
@@ -88,10 +88,8 @@ async fn a_week_after_its_end_nothing_of_a_body_is_left_in_any_file() {
     let mut last = Seq(0);
     for n in 1..=40 {
         // Some in their row, some on pages of their own.
-        let body = format!("MSH|{n}|{}", "Canary-Body|".repeat(1 + n % 7 * 150));
-        let mut order = push(&format!("c{n}"), &body);
-        order.order_keys = vec![format!("P{n}")];
-        bench.store.accept(order).await.unwrap();
+        let body = format!("MSH|{n:020}|{}", "Canary-Body|".repeat(1 + n % 7 * 150));
+        bench.push(&format!("c{n}"), &body).await;
         let attempt = bench.attempt();
         let outcome = yes_saying("MSA|AA|Canary-Answer");
         bench
