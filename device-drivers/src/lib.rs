@@ -46,6 +46,7 @@
 
 mod conversation;
 pub mod hl7;
+pub mod mutant;
 mod outcome;
 mod phi;
 

@@ -2,10 +2,10 @@
 
 use scenarios::bench::{Bench, DeviceSetup, Setup, wait_until};
 use scenarios::oracle::State;
-use scenarios::sim::Order;
+use scenarios::sim::{Kind, Order};
 use scenarios::wire::{Corruption, Cut, Fault, Way};
 
-use crate::{find, wait_for_state};
+use crate::{device_that, find, wait_for_state};
 
 /// A wired bench whose device has to answer within a short time.
 fn wired() -> Bench {
@@ -100,4 +100,15 @@ fn an_answer_that_was_lost_on_its_way_comes_again() {
     ] {
         check_answer_again(fault);
     }
+}
+
+#[test]
+fn an_order_whose_acknowledgement_never_comes_is_sent_four_times_and_then_held() {
+    let chem = device_that("chem", Kind::None)
+        .text("hl7.ack_timeout", "100ms")
+        .text("delivery.on_uncertain", "resend");
+    let bench = Setup::new().device(chem).start();
+    bench.push_and_go("chem", &Order::new(1));
+    wait_for_state(&bench, "P1", State::Held);
+    assert_eq!(bench.control_ids("chem"), ["C1"; 4]);
 }

@@ -76,24 +76,16 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Builds the agent with the planted faults, in a folder of its own: a faulty binary never lies where a sound one is looked for.
+/// Builds the agent with the planted faults, under a name of its own: a faulty binary never lies where a sound one is
+/// looked for.
 pub(crate) fn build_mutants(profile: Profile) -> Result<PathBuf> {
-    let target = run::target()?.join("mutants");
-    let mut command = cargo(&[
-        "build",
-        "--locked",
-        "--package",
-        "wardpost",
-        "--features",
-        "mutants",
-        "--target-dir",
-    ]);
-    command.arg(&target);
+    let mut command = cargo(&["build", "--locked", "--package", "wardpost"]);
+    command.args(["--features", "mutants", "--bin", "wardpost-mutant"]);
     if profile == Profile::Release {
         command.arg("--release");
     }
     run::run(&mut command)?;
-    Ok(target.join(profile.folder()).join("wardpost"))
+    Ok(run::binaries(profile)?.join("wardpost-mutant"))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod bench;
 mod deb;
 mod demo;
 mod kill;
+mod prove;
 mod run;
 mod setup;
 mod systemd;
@@ -41,6 +42,7 @@ fn command(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::command(),
         ["systemd"] => systemd::command(),
         ["kill", rest @ ..] => kill::command(rest),
+        ["prove", rest @ ..] => prove::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
         ["deb", rest @ ..] => deb::command(rest),
         ["demo", rest @ ..] => demo::command(rest),
@@ -61,6 +63,7 @@ cargo xtask COMMAND
   kill [--cycles N] [--seed S] [--faults] [--mutant NAME] [--release]
                                 kills the agent at random instants and counts what was lost (nothing);
                                 --faults: while the network fails, too
+  prove [MUTANT...]             plants one fault after another in the agent; a harness must notice each
   bench push [--quick]          pushes per second, latency, memory
   deb                           the Debian package, release build; its path is the last line
   systemd                       the package under a real systemd (as root)

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use crate::mutant::{self, Mutant};
 use crate::phi::Phi;
 use crate::push::{Level, OnUncertain};
 
@@ -99,6 +100,11 @@ pub fn judge(outcome: Outcome, on_uncertain: OnUncertain, resent: u8) -> Verdict
             why,
             resend: None,
         },
+        Outcome::Unknown { why } if mutant::is(Mutant::RetryUnknown) => Verdict::Retry {
+            after: Pause::Backoff,
+            why,
+            resend: None,
+        },
         Outcome::Unknown { why } => uncertain(why, on_uncertain, resent),
         Outcome::Impossible { why } => Verdict::Dead { why },
     }
@@ -106,11 +112,13 @@ pub fn judge(outcome: Outcome, on_uncertain: OnUncertain, resent: u8) -> Verdict
 
 fn uncertain(why: String, on_uncertain: OnUncertain, resent: u8) -> Verdict {
     match on_uncertain {
-        OnUncertain::Resend if resent < MAX_RESENDS => Verdict::Retry {
-            after: Pause::Backoff,
-            why,
-            resend: Some(resent + 1),
-        },
+        OnUncertain::Resend if resent < MAX_RESENDS || mutant::is(Mutant::ResendForever) => {
+            Verdict::Retry {
+                after: Pause::Backoff,
+                why,
+                resend: Some(resent.saturating_add(1)),
+            }
+        }
         OnUncertain::Resend | OnUncertain::Hold => Verdict::Hold { why },
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod delivery;
 mod join;
+pub mod mutant;
 pub mod options;
 pub mod phi;
 pub mod push;

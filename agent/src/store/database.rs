@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use tracing::warn;
 
 use super::StoreError;
+use super::mutant::{self, Mutant};
 use super::wal::{Checkpoint, checkpoint};
 
 /// Every version of the schema, oldest first. A version is never edited once it was released.
@@ -32,6 +33,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     refuse_the_future(&connection, path)?;
     promise(&connection).map_err(sql("set up the database"))?;
     check_promise(&connection)?;
+    if mutant::is(Mutant::SyncOff) {
+        connection
+            .pragma_update(None, "synchronous", "OFF")
+            .map_err(sql("set up the database"))?;
+    }
     migrate(&mut connection).map_err(sql("migrate the database"))?;
     // What the last process wrote and could not sync may be in memory alone: copied from there into the database and
     // synced, it is safe, and the log begins anew. Syncing the log once more would only seem to help.

@@ -1,31 +1,86 @@
-//! Planted faults, so that the kill harness can show that it would notice them.
+//! Planted faults of the shell, so that the harnesses can show that they would notice them.
 //!
 //! They exist only with the feature `mutants`, which no release enables; without it every question here is `false`
-//! at compile time.
+//! at compile time. `WARDPOST_MUTANT` names the one to plant; the pure crates have some of their own.
 
 /// A promise that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mutant {
     /// Attempts leave no trace on disk.
     AttemptNotRecorded,
+    /// The next attempt that rides on a settled row is not written.
+    ForgetMark,
+    /// Only what can be sent at once is on disk.
+    KeepInMemory,
     /// Answers are let out before the commit.
     AnswerBeforeCommit,
+    /// What a commit that failed would have said is said all the same.
+    FalseYes,
     /// What is uncertain after a crash is simply sent again.
     BlindResend,
+    /// A commit returns before the disk has it.
+    SyncOff,
+    /// A start takes every recorded answer for arrived.
+    ForgetUntaken,
 }
 
 #[cfg(feature = "mutants")]
-pub(super) fn is(mutant: Mutant) -> bool {
+mod planted {
     use std::sync::LazyLock;
+
+    use super::Mutant;
+
     static PLANTED: LazyLock<String> =
         LazyLock::new(|| std::env::var("WARDPOST_MUTANT").unwrap_or_default());
-    *PLANTED
-        == match mutant {
-            Mutant::AttemptNotRecorded => "attempt-not-recorded",
-            Mutant::AnswerBeforeCommit => "answer-before-commit",
-            Mutant::BlindResend => "blind-resend",
+
+    /// Tells the pure crates of theirs. Called before the first decision.
+    pub(in crate::store) fn plant() {
+        let known = agent_core::mutant::plant(&PLANTED)
+            || device_drivers::mutant::plant(&PLANTED)
+            || name_of_own(&PLANTED);
+        if !PLANTED.is_empty() {
+            tracing::warn!(mutant = %*PLANTED, known, "this agent is made to fail");
         }
+    }
+
+    pub(in crate::store) fn is(mutant: Mutant) -> bool {
+        *PLANTED == name(mutant)
+    }
+
+    fn name_of_own(wanted: &str) -> bool {
+        ALL.iter().any(|mutant| name(*mutant) == wanted)
+    }
+
+    fn name(mutant: Mutant) -> &'static str {
+        match mutant {
+            Mutant::AttemptNotRecorded => "attempt-not-recorded",
+            Mutant::ForgetMark => "forget-mark",
+            Mutant::KeepInMemory => "keep-in-memory",
+            Mutant::AnswerBeforeCommit => "answer-before-commit",
+            Mutant::FalseYes => "false-yes",
+            Mutant::BlindResend => "blind-resend",
+            Mutant::SyncOff => "sync-off",
+            Mutant::ForgetUntaken => "forget-untaken",
+        }
+    }
+
+    const ALL: [Mutant; 8] = [
+        Mutant::AttemptNotRecorded,
+        Mutant::ForgetMark,
+        Mutant::KeepInMemory,
+        Mutant::AnswerBeforeCommit,
+        Mutant::FalseYes,
+        Mutant::BlindResend,
+        Mutant::SyncOff,
+        Mutant::ForgetUntaken,
+    ];
 }
+
+#[cfg(feature = "mutants")]
+pub(super) use planted::{is, plant};
+
+#[cfg(not(feature = "mutants"))]
+pub(super) const fn plant() {}
 
 #[cfg(not(feature = "mutants"))]
 pub(super) const fn is(_mutant: Mutant) -> bool {

@@ -126,6 +126,9 @@ fn id(id: PushId) -> i64 {
 
 fn write_push(connection: &Connection, row: &PushRow) -> rusqlite::Result<()> {
     let push = &row.push;
+    if row.tried.is_none() && mutant::is(Mutant::KeepInMemory) {
+        return Ok(());
+    }
     let tried = row
         .tried
         .filter(|_| !mutant::is(Mutant::AttemptNotRecorded));
@@ -178,7 +181,9 @@ fn write_event(connection: &Connection, row: &EventRow) -> rusqlite::Result<()> 
     if forget && matches!(row.kind, Kind::Attempt | Kind::Completing) {
         return Ok(());
     }
-    let next = row.next.filter(|_| !forget);
+    let next = row
+        .next
+        .filter(|_| !forget && !mutant::is(Mutant::ForgetMark));
     let level = row
         .level
         .map(|level| level as i64)

@@ -43,6 +43,7 @@ pub(super) fn start<L: Lines>(
     mut opened: Opened,
     wiring: Wiring<L>,
 ) -> Result<Running, StoreError> {
+    mutant::plant();
     let (requests, inbox) = mpsc::channel(REQUESTS);
     let (wake, next_tick) = watch::channel(None);
     let (end, ended) = oneshot::channel();
@@ -130,12 +131,19 @@ impl<L: Lines> Writer<L> {
         self.queue.switch(agent, &mut turn);
         self.shared
             .taken
-            .store(self.queue.taken_mark().0, Ordering::Relaxed);
+            .store(self.first_taken_mark().0, Ordering::Relaxed);
         let mut batch = Batch::default();
         self.write(turn, &mut batch)
             .and_then(|()| self.commit(&batch))
             .map_err(sql("record the start"))?;
         self.hand_out(batch)
+    }
+
+    fn first_taken_mark(&self) -> Seq {
+        if mutant::is(Mutant::ForgetUntaken) {
+            return self.queue.last_answer();
+        }
+        self.queue.taken_mark()
     }
 
     fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), StoreError> {
@@ -190,6 +198,7 @@ impl<L: Lines> Writer<L> {
         }
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch)?,
+            Err(_) if mutant::is(Mutant::FalseYes) => self.hand_out(batch)?,
             Err(source) => self.recover(source, batch)?,
         }
         self.wake.send_if_modified(|at| {

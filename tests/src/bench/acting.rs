@@ -222,11 +222,7 @@ impl Bench {
     }
 
     fn clean_command(&self, wrapper: &[String]) -> Command {
-        let agent = self
-            .setup
-            .binary
-            .clone()
-            .map_or_else(|| binary("wardpost"), Ok);
+        let agent = self.setup.binary.clone().map_or_else(agent_under_test, Ok);
         let agent = agent.expect("the agent is built");
         let mut command = match wrapper {
             [] => Command::new(agent),
@@ -239,6 +235,9 @@ impl Bench {
         // Nothing of the machine's own setup may leak in.
         for name in FOREIGN_ENVIRONMENT {
             command.env_remove(name);
+        }
+        if let Some(mutant) = std::env::var_os(MUTANT_UNDER_TEST) {
+            command.env("WARDPOST_MUTANT", mutant);
         }
         command.envs(
             self.setup
@@ -289,6 +288,11 @@ impl Bench {
     }
 }
 
+/// The one beside this program, or another one that these tests are to judge.
+fn agent_under_test() -> anyhow::Result<PathBuf> {
+    std::env::var_os(AGENT_UNDER_TEST).map_or_else(|| binary("wardpost"), |path| Ok(path.into()))
+}
+
 /// With a fake cloud.
 impl Bench {
     pub fn fake(&self) -> &Cloud {
@@ -324,6 +328,9 @@ impl Bench {
     }
 }
 
+/// Set by `cargo xtask prove`, which wants to see tests fail with an agent that has a planted fault.
+const AGENT_UNDER_TEST: &str = "SCENARIOS_AGENT";
+const MUTANT_UNDER_TEST: &str = "SCENARIOS_MUTANT";
 const COMMAND_PATIENCE: Duration = Duration::from_secs(20);
 const FOREIGN_ENVIRONMENT: [&str; 8] = [
     "NOTIFY_SOCKET",

@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::mutant::{self, Mutant};
 use crate::push::{Mono, Seq};
 
 /// The marks of one session, and what the sessions before it taught.
@@ -118,6 +119,9 @@ impl Outbox {
     /// It went to the socket.
     pub fn sent(&mut self, seq: Seq, bytes: usize, now: Mono) {
         self.cursor = self.cursor.max(seq);
+        if mutant::is(Mutant::TakenTooEarly) {
+            self.taken = self.cursor;
+        }
         self.largest_untaken = self.largest_untaken.max(bytes);
         self.unasked = match self.unasked {
             Unasked::None => Unasked::Some {
