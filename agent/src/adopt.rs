@@ -1,40 +1,22 @@
-//! Lines for devices: started with the agent, and for devices without a file when the first push names one.
+//! Devices without a file, where the site allows them: taken in when the first push names one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use agent_core::push::{DeviceNo, Policy};
-use agent_core::route::{Remote, Unmapped};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use agent_core::push::DeviceNo;
+use agent_core::route::Remote;
+use tracing::info;
 
 use crate::config::DeviceConfig;
-use crate::dispatch::Dispatch;
-use crate::line::{LineConfig, LineTask};
+use crate::line::LineConfig;
+use crate::lines::RunningLines;
 use crate::site::{Devices, Site, unmapped};
-use crate::store::{Store, StoreError};
-use crate::supervisor::LineSpawner;
-use crate::tls::Watch;
+use crate::store::StoreError;
 
 /// Takes in devices that have no file, where the site allows it.
 #[derive(Clone, Debug)]
 pub struct Adopter {
     pub site: Site,
-    pub lines: LineStarter,
-    pub policy: Policy,
-    pub rules: Unmapped,
-    pub most: usize,
-}
-
-/// Starts the task of a line and puts it where attempts find it.
-#[derive(Clone, Debug)]
-pub struct LineStarter {
-    pub store: Store,
-    pub dispatch: Dispatch,
-    pub spawner: LineSpawner,
-    /// Told when the certificates of devices will be over.
-    pub watch: Watch,
-    pub stop: CancellationToken,
+    pub lines: RunningLines,
 }
 
 impl Adopter {
@@ -43,31 +25,28 @@ impl Adopter {
     /// Called by the uplink alone, one push after the other, so that two pushes for one new device find one device.
     pub async fn adopt(&self, remote: Remote) -> Result<DeviceNo, AdoptError> {
         let name = remote.to_string();
+        let _alone = self.site.changing().await;
         let devices = self.site.devices();
+        let rules = devices.rules();
         if let Some(no) = devices.by_name(&name) {
             return Ok(no);
         }
-        if devices.iter().count() >= self.most {
-            return Err(AdoptError::TooMany(self.most));
+        if devices.iter().count() >= rules.max_devices {
+            return Err(AdoptError::TooMany(rules.max_devices));
         }
-        let config = unmapped(remote, &self.policy).ok_or(AdoptError::Address)?;
-        let no = self.store().number(name.clone()).await?;
+        let config = unmapped(remote, &rules.unmapped_policy).ok_or(AdoptError::Address)?;
+        let no = self.lines.store().number(name.clone()).await?;
         let mut all: HashMap<DeviceNo, DeviceConfig> = devices
             .iter()
             .map(|(no, device)| (no, device.config.clone()))
             .collect();
         all.insert(no, config.clone());
-        let next = Devices::new(all, self.rules.clone(), devices.broken().to_vec())
-            .map_err(|_| AdoptError::Address)?;
-        self.store().configure(next.for_queue()).await?;
+        let next = Devices::new(all, rules.clone()).map_err(|_| AdoptError::Address)?;
+        self.lines.store().configure(next.for_store(None)).await?;
         self.site.replace(next);
-        self.lines.start(LineConfig::of(no, &config));
+        self.lines.wish(no, Some(LineConfig::of(no, &config)));
         info!(device = %name, "a push names a device without a file; it is taken in, as [map] allows");
         Ok(no)
-    }
-
-    fn store(&self) -> &Store {
-        &self.lines.store
     }
 }
 
@@ -82,49 +61,22 @@ pub enum AdoptError {
     Store(#[from] StoreError),
 }
 
-impl LineStarter {
-    pub fn start(&self, mut config: LineConfig) {
-        config.transport = config.transport.watched_by(&self.watch);
-        let config = Arc::new(config);
-        let (name, no) = (config.name.clone(), config.no);
-        let starter = self.clone();
-        let store = self.store.clone();
-        let run = move || {
-            let inbox = starter.dispatch.open(no);
-            let line = LineTask::new(
-                Arc::clone(&config),
-                inbox,
-                starter.store.clone(),
-                starter.stop.clone(),
-            );
-            async move {
-                if let Err(error) = line.run().await {
-                    error!(%error, "a line lost the store");
-                }
-            }
-        };
-        self.spawner.line(name, run, move || {
-            let store = store.clone();
-            async move {
-                if let Err(error) = store.line_crashed(no).await {
-                    error!(%error, "a crashed line could not be reported");
-                }
-            }
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
     use std::path::Path;
 
-    use agent_core::route::{Network, Route, Scheme};
+    use agent_core::route::{Network, Route, Scheme, Unmapped};
     use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::dispatch::Dispatch;
+    use crate::lines::LineNeeds;
+    use crate::site::Rules;
     use crate::store::{Bounds, Opened, Wiring};
     use crate::supervisor::Supervisor;
+    use crate::tls::Watch;
 
     const ANALYZER: Remote = Remote {
         scheme: Scheme::Mllp,
@@ -132,19 +84,23 @@ mod tests {
         port: 2575,
     };
 
-    fn policy() -> Policy {
+    fn rules() -> Rules {
         let device = "[cloud]\nurl = \"https://c.example/\"\nagent = \"a\"\nclient = \"c\"\n";
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("wardpost.toml");
         std::fs::write(&file, device).unwrap();
         let loaded = crate::config::load(&crate::config::Paths::new(file, None)).unwrap();
-        loaded.config.unmapped_policy
+        Rules::of(&loaded.config)
     }
 
     /// Lines are told to stop before they begin, so that nothing is dialled.
     fn adopter(state: &Path, most: usize) -> Adopter {
-        let rules = Unmapped::Allow(vec!["10.0.0.0/8".parse::<Network>().unwrap()]);
-        let site = Site::new(Devices::new([], rules.clone(), Vec::new()).unwrap());
+        let rules = Rules {
+            unmapped: Unmapped::Allow(vec!["10.0.0.0/8".parse::<Network>().unwrap()]),
+            max_devices: most,
+            ..rules()
+        };
+        let site = Site::new(Devices::new([], rules).unwrap());
         let dispatch = Dispatch::default();
         let running = Opened::open(state)
             .unwrap()
@@ -164,20 +120,14 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         let spawner = Supervisor::new(None).lines();
-        let lines = LineStarter {
+        let lines = RunningLines::new(LineNeeds {
             store: running.store,
             dispatch,
             spawner,
             watch: Watch::default(),
             stop,
-        };
-        Adopter {
-            site,
-            lines,
-            policy: policy(),
-            rules,
-            most,
-        }
+        });
+        Adopter { site, lines }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -191,9 +141,9 @@ mod tests {
             .devices()
             .resolve("mllp://10.20.0.7:2575?encoding=utf-8");
         assert_eq!(found, Route::Found(no));
-        let report = first.lines.store.report().await.unwrap();
+        let report = first.lines.store().report().await.unwrap();
         assert_eq!(report.devices[0].name, "mllp://10.20.0.7:2575");
-        first.lines.store.stop().await.unwrap();
+        first.lines.store().stop().await.unwrap();
         let known = Opened::open(folder.path())
             .unwrap()
             .known_devices()

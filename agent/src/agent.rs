@@ -1,35 +1,35 @@
 //! The composition root: every unit is built here, in the order in which it may rely on the others, and stopped in the
 //! other order.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::push::{DeviceNo, Mono};
 use agent_core::queue;
-use agent_core::route::{Route, Unmapped};
 use anyhow::{Context, Result, anyhow, bail};
-use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::adopt::{Adopter, LineStarter};
+use crate::adopt::Adopter;
 use crate::cloud::intake::Intake;
-use crate::cloud::token::Credentials;
-use crate::cloud::uplink::{Settings, Uplink};
+use crate::cloud::settings::Settings;
+use crate::cloud::uplink::Uplink;
 use crate::cloud::{Said, ping};
-use crate::config::{Config, DeviceConfig, Limits, Paths, Problem, load};
+use crate::config::{Config, Paths};
 use crate::control::Control;
 use crate::control::server::Socket;
 use crate::dispatch::Dispatch;
-use crate::line::LineConfig;
+use crate::lines::{LineNeeds, RunningLines};
 use crate::pulse::Tether;
-use crate::site::{Devices, Site, unmapped};
+use crate::reload::first::First;
+use crate::reload::{Applied, Reload, Reloader};
+use crate::site::{Devices, Rules, Site};
 use crate::snapshot::Board;
-use crate::store::{Bounds, Kept, Opened, Running, Store, StoreError, Wiring};
+use crate::store::{Opened, Running, Store, StoreError, Wiring};
 use crate::supervisor::Supervisor;
-use crate::telemetry::{self, LogRing};
+use crate::telemetry::{self, LevelSwitch, LogRing};
 use crate::tls::Watch;
 use crate::{certificates, clock, cloud, retention, systemd, watchdog};
 
@@ -47,27 +47,26 @@ pub struct Agent {
     supervisor: Supervisor,
     store: Store,
     board: Board,
+    reloader: Reloader,
 }
 
 impl Agent {
     /// Reads the configuration, opens the store, and starts every unit. Needs no network.
     pub fn build(places: &Places) -> Result<Self> {
-        let loaded = load(&places.config).map_err(|problems| anyhow!(listed(&problems)))?;
-        let logs = telemetry::start(loaded.config.level);
-        tell_problems(&loaded.warnings, &loaded.config);
-        let config = loaded.config;
-        let secret = read_secret(&config);
+        let first = First::read(&places.config, &places.state)?;
+        let config = first.loaded.config.clone();
+        let (logs, level) = telemetry::start(config.level);
+        first.tell();
         let starting = systemd::Starting::begin("opening the database");
         let opened = Opened::open(&places.state).map_err(|error| anyhow!(error.sentence()))?;
-        let (devices, rules) = site_devices(&config, &opened)?;
+        let site = Site::new(site_devices(&config, &opened)?);
         let known = opened.known_devices()?;
-        let site = Site::new(Devices::new(devices, rules, config.broken.clone())?);
         let dispatch = Dispatch::default();
         let (say, said) = mpsc::channel(SAID);
         let running = opened.start(Wiring {
             devices: queue_devices(&site.devices(), known, &config),
             limit: config.limits.max_queued_total,
-            bounds: bounds(&config.limits),
+            bounds: site.devices().rules().bounds,
             lines: dispatch.clone(),
             said: say.clone(),
             join_digest: cloud::join_digest,
@@ -76,15 +75,24 @@ impl Agent {
         drop(starting);
         let socket = Socket::bind(&places.control)
             .with_context(|| format!("cannot listen on {}", places.control.display()))?;
+        first.keep(&places.state);
+        let ends = Watch::default();
         let parts = Parts {
-            config,
-            secret,
+            problems: first.all_problems(),
+            applied: Applied {
+                uplink: Settings::read(&config, &ends),
+                at: first.applied,
+                config,
+            },
+            places: places.clone(),
             site,
             dispatch,
             say,
             said,
             socket,
             logs,
+            level,
+            ends,
         };
         Ok(Self::start(parts, running))
     }
@@ -92,62 +100,57 @@ impl Agent {
     fn start(parts: Parts, running: Running) -> Self {
         let watched = systemd::watchdog();
         let supervisor = Supervisor::new(watched);
-        let store = running.store;
-        let board = Board::new(problems(&parts.config));
+        let store = store_units(&supervisor, running, (&parts.site, watched));
+        let board = Board::new(parts.applied.at, parts.problems);
+        let (reloader, asked) = Reloader::new();
         let control = Control {
             store: store.clone(),
             site: parts.site.clone(),
             board: board.clone(),
+            reloader: reloader.clone(),
         };
-        let stop = supervisor.stop_token();
-        supervisor.core("store", async move { store_ended(running.ended.await) });
-        supervisor.core(
-            "timer",
-            timer(store.clone(), running.next_tick, supervisor.tether("timer")),
-        );
-        let kept = Kept {
-            words: parts.config.retention.bodies,
-            rows: parts.config.retention.rows,
-        };
-        let sweep = retention::run(store.clone(), kept, supervisor.tether("sweep"));
-        supervisor.core("sweep", sweep);
-        if let Some(period) = watched {
-            watch(&supervisor, &store, period);
-        }
-        let ends = certificates(&parts.config, &board, &supervisor);
-        let lines = LineStarter {
-            store: store.clone(),
-            dispatch: parts.dispatch,
-            spawner: supervisor.lines(),
-            watch: ends.clone(),
-            stop,
-        };
-        start_lines(&lines, &parts.site);
+        certificates::follow(&parts.ends, &parts.applied.config);
+        watch_certificates(&parts.ends, &board, &supervisor);
+        let lines = running_lines(&supervisor, &store, (parts.dispatch, parts.ends.clone()));
+        lines.follow(&parts.site.devices());
         let spawner = supervisor.spawner();
         let serve = parts
             .socket
             .serve(control.clone(), spawner, supervisor.tether("control"));
         supervisor.core("control", never_fails(serve));
-        let (pings, asked) = mpsc::channel(PINGS);
-        supervisor.core(
-            "ping",
-            ping::run(asked, parts.say, supervisor.tether("ping")),
-        );
+        let (pings, wanted) = mpsc::channel(PINGS);
+        let ping = ping::run(wanted, parts.say, supervisor.tether("ping"));
+        supervisor.core("ping", ping);
         let intake = Intake {
             control,
-            adopter: adopter(&parts.config, &parts.site, lines),
-            commands: parts.config.cloud.commands.clone(),
-            max_push_bytes: parts.config.limits.max_push_bytes,
+            adopter: Adopter {
+                site: parts.site.clone(),
+                lines: lines.clone(),
+            },
             pings,
             logs: parts.logs,
         };
-        let settings = settings(&parts.config, parts.secret, ends);
-        let uplink = Uplink::run(intake, settings, parts.said, supervisor.tether("uplink"));
+        let (settings, news) = watch::channel(Arc::new(parts.applied.uplink.clone()));
+        let uplink = Uplink::run(intake, news, parts.said, supervisor.tether("uplink"));
         supervisor.core("uplink", never_fails(uplink));
+        let reload = Reload {
+            paths: parts.places.config,
+            state: parts.places.state,
+            applied: parts.applied,
+            site: parts.site,
+            lines,
+            uplink: settings,
+            ends: parts.ends,
+            level: parts.level,
+            board: board.clone(),
+        };
+        let reload = reload.run(asked, supervisor.tether("reload"));
+        supervisor.core("reload", never_fails(reload));
         Self {
             supervisor,
             store,
             board,
+            reloader,
         }
     }
 
@@ -155,12 +158,14 @@ impl Agent {
     pub async fn run(mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         systemd::ready(&self.board.line());
         info!("ready");
         let over = loop {
             tokio::select! {
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
+                _ = hangup.recv() => self.reloader.ask("signal"),
                 over = self.supervisor.over() => break Some(over),
                 () = self.board.news() => systemd::status(&self.board.line()),
             }
@@ -195,43 +200,34 @@ impl Agent {
 
 /// What `start` takes over from `build`.
 struct Parts {
-    config: Config,
-    secret: SecretString,
+    applied: Applied,
+    problems: Vec<String>,
+    places: Places,
     site: Site,
     dispatch: Dispatch,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
     socket: Socket,
     logs: LogRing,
+    level: LevelSwitch,
+    ends: Watch,
 }
 
 /// The devices of the files under their numbers, and those without a file that pushes have named before.
-fn site_devices(
-    config: &Config,
-    opened: &Opened,
-) -> Result<(HashMap<DeviceNo, DeviceConfig>, Unmapped)> {
+fn site_devices(config: &Config, opened: &Opened) -> Result<Devices> {
     let names: Vec<String> = config
         .devices
         .iter()
         .map(|device| device.name.clone())
         .collect();
     let numbers = opened.device_numbers(&names)?;
-    let mut devices: HashMap<DeviceNo, DeviceConfig> = config
+    let mapped = config
         .devices
         .iter()
         .filter_map(|device| Some((*numbers.get(&device.name)?, device.clone())))
         .collect();
-    let rules = config.unmapped.clone();
-    let mapped = Devices::new(devices.clone(), rules.clone(), config.broken.clone())?;
-    for (no, name) in opened.known_devices()? {
-        if mapped.broken_file(&name).is_none()
-            && let Route::Allowed(remote) = mapped.resolve(&name)
-            && let Some(device) = unmapped(remote, &config.unmapped_policy)
-        {
-            devices.insert(no, device);
-        }
-    }
-    Ok((devices, rules))
+    let known = opened.known_devices()?;
+    Ok(Devices::with_known(mapped, known, Rules::of(config))?)
 }
 
 /// The devices of the site, and those whose file is gone: they keep their queue and are off.
@@ -257,65 +253,47 @@ fn queue_devices(
     devices.for_queue().into_iter().chain(gone).collect()
 }
 
-fn start_lines(lines: &LineStarter, site: &Site) {
-    for (no, device) in site
-        .devices()
-        .iter()
-        .filter(|(_, device)| device.config.enabled)
-    {
-        lines.start(LineConfig::of(no, &device.config));
+/// What works for the store.
+fn store_units(
+    supervisor: &Supervisor,
+    running: Running,
+    (site, watched): (&Site, Option<Duration>),
+) -> Store {
+    let store = running.store;
+    supervisor.core("store", async move { store_ended(running.ended.await) });
+    supervisor.core(
+        "timer",
+        timer(store.clone(), running.next_tick, supervisor.tether("timer")),
+    );
+    let tether = supervisor.tether("sweep");
+    let sweep = retention::run(store.clone(), site.clone(), tether);
+    supervisor.core("sweep", sweep);
+    if let Some(period) = watched {
+        watch(supervisor, &store, period);
     }
+    store
 }
 
-fn adopter(config: &Config, site: &Site, lines: LineStarter) -> Adopter {
-    Adopter {
-        site: site.clone(),
-        lines,
-        policy: config.unmapped_policy.clone(),
-        rules: config.unmapped.clone(),
-        most: config.limits.max_devices,
-    }
+fn running_lines(
+    supervisor: &Supervisor,
+    store: &Store,
+    (dispatch, watch): (Dispatch, Watch),
+) -> RunningLines {
+    RunningLines::new(LineNeeds {
+        store: store.clone(),
+        dispatch,
+        spawner: supervisor.lines(),
+        watch,
+        stop: supervisor.stop_token(),
+    })
 }
 
-fn settings(config: &Config, secret: SecretString, ends: Watch) -> Settings {
-    let cloud = &config.cloud;
-    Settings {
-        url: cloud.url.clone(),
-        agent: cloud.agent.clone(),
-        credentials: Credentials {
-            client: cloud.client.clone(),
-            secret,
-        },
-        way: cloud.way.clone(),
-        watch: ends,
-        // A body escaped as JSON can be six times as long; the rest of the envelope is small. One above the limit is
-        // still read, so that it can be refused with a sentence instead of a broken session.
-        largest_message: config.limits.max_push_bytes.saturating_mul(6) + ENVELOPE,
-    }
-}
-
-/// The client's secret; empty if there is none. Then the agent runs all the same, and the uplink says what is missing.
-fn read_secret(config: &Config) -> SecretString {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let Some(path) = config.cloud.secret_file(folder.as_deref()) else {
-        return SecretString::default();
-    };
-    let secret = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-        warn!(path = %path.display(), %error, "the client's secret cannot be read");
-        String::new()
-    });
-    SecretString::from(secret.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// The watch over certificates that end, and the unit that tells of them.
-fn certificates(config: &Config, board: &Board, supervisor: &Supervisor) -> Watch {
-    let watch = Watch::default();
-    certificates::follow(&watch, config);
+/// The unit that tells of certificates that end.
+fn watch_certificates(watch: &Watch, board: &Board, supervisor: &Supervisor) {
     let board = board.clone();
     let post = move |words| board.certificates(words);
     let run = watch.clone().run(post, supervisor.stop_token());
     supervisor.core("certificates", never_fails(run));
-    watch
 }
 
 fn watch(supervisor: &Supervisor, store: &Store, period: Duration) {
@@ -360,46 +338,14 @@ fn store_ended<E>(ended: Result<Result<(), StoreError>, E>) -> Result<(), String
     ended.map_err(|error| error.sentence())
 }
 
-fn bounds(limits: &Limits) -> Bounds {
-    Bounds {
-        max_disk: limits.max_disk as u64,
-        min_free: limits.min_free as u64,
-        reserve: limits.reserve as u64,
-    }
-}
-
 async fn never_fails(unit: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
     unit.await;
     Ok(())
 }
 
-fn listed(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    format!("the configuration cannot be used:\n{}", lines.join("\n"))
-}
-
-fn problems(config: &Config) -> Vec<String> {
-    config
-        .broken
-        .iter()
-        .flat_map(|broken| &broken.problems)
-        .map(ToString::to_string)
-        .collect()
-}
-
-fn tell_problems(warnings: &[Problem], config: &Config) {
-    for problem in warnings {
-        warn!(%problem, "configuration");
-    }
-    for problem in problems(config) {
-        error!(problem, "a device file cannot be used; its device is off");
-    }
-}
-
 /// Things to say that wait for the uplink; what has no room is read from disk.
 const SAID: usize = 4096;
 const PINGS: usize = 16;
-const ENVELOPE: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 const TICK_GAP: Duration = Duration::from_millis(1);
 const TOLD_AGAIN: &str = "told to stop a second time; leaving at once";

@@ -6,9 +6,10 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::pulse::Tether;
+use crate::site::Site;
 use crate::store::{Kept, Progress, Store, StoreError};
 
-pub async fn run(store: Store, kept: Kept, tether: Tether) -> Result<(), StoreError> {
+pub async fn run(store: Store, site: Site, tether: Tether) -> Result<(), StoreError> {
     let mut next = clock::mono().plus(FIRST);
     loop {
         tether.pulse.beat();
@@ -16,6 +17,7 @@ pub async fn run(store: Store, kept: Kept, tether: Tether) -> Result<(), StoreEr
             () = tether.stop.cancelled() => return Ok(()),
             () = tether.pulse.due() => {}
             () = clock::sleep_until(next) => {
+                let kept = site.devices().rules().kept;
                 sweep(&store, kept, &tether).await?;
                 next = clock::mono().plus(EVERY);
             }

@@ -9,8 +9,11 @@ use agent_core::push::{DeviceNo, Policy};
 use agent_core::queue;
 use agent_core::route::{Address, Clash, Entry, HostPort, Remote, Route, Table, Target, Unmapped};
 
-use crate::config::{Broken, DeviceConfig, DeviceTls, Hl7, Lifetime, Timing};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::config::{Broken, Commands, Config, DeviceConfig, DeviceTls, Hl7, Lifetime, Timing};
 use crate::line::LineConfig;
+use crate::store::{Asked, Bounds, Configuration, Kept};
 
 /// One device, under its number.
 #[derive(Debug)]
@@ -23,20 +26,68 @@ pub struct SiteDevice {
 #[derive(Clone, Debug)]
 pub struct Site {
     now: Arc<RwLock<Arc<Devices>>>,
+    change: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
 pub struct Devices {
     table: Table,
     by_no: HashMap<DeviceNo, Arc<SiteDevice>>,
-    broken: Vec<Broken>,
+    rules: Rules,
+}
+
+/// What holds for all pushes of this site.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub unmapped: Unmapped,
+    /// How pushes to devices without a file are delivered.
+    pub unmapped_policy: Policy,
+    /// Files that cannot be used; their devices are off.
+    pub broken: Vec<Broken>,
+    /// What the cloud may do by a push to `device://self`.
+    pub commands: Commands,
+    pub max_devices: usize,
+    pub max_push_bytes: usize,
+    pub max_queued_total: usize,
+    pub bounds: Bounds,
+    /// How long what is over is kept.
+    pub kept: Kept,
+}
+
+impl Rules {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            unmapped: config.unmapped.clone(),
+            unmapped_policy: config.unmapped_policy.clone(),
+            broken: config.broken.clone(),
+            commands: config.cloud.commands.clone(),
+            max_devices: config.limits.max_devices,
+            max_push_bytes: config.limits.max_push_bytes,
+            max_queued_total: config.limits.max_queued_total,
+            bounds: Bounds {
+                max_disk: config.limits.max_disk as u64,
+                min_free: config.limits.min_free as u64,
+                reserve: config.limits.reserve as u64,
+            },
+            kept: Kept {
+                words: config.retention.bodies,
+                rows: config.retention.rows,
+            },
+        }
+    }
 }
 
 impl Site {
     pub fn new(devices: Devices) -> Self {
         Self {
             now: Arc::new(RwLock::new(Arc::new(devices))),
+            change: Arc::default(),
         }
+    }
+
+    /// Waits for its turn to change the devices: whoever looks, decides and replaces must do so alone.
+    pub async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().await
     }
 
     pub fn devices(&self) -> Arc<Devices> {
@@ -51,8 +102,7 @@ impl Site {
 impl Devices {
     pub fn new(
         devices: impl IntoIterator<Item = (DeviceNo, DeviceConfig)>,
-        unmapped: Unmapped,
-        broken: Vec<Broken>,
+        rules: Rules,
     ) -> Result<Self, Clash> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut by_no = HashMap::new();
@@ -62,10 +112,34 @@ impl Devices {
             by_no.insert(no, Arc::new(SiteDevice { config, line }));
         }
         Ok(Self {
-            table: Table::new(entries, unmapped)?,
+            table: Table::new(entries, rules.unmapped.clone())?,
             by_no,
-            broken,
+            rules,
         })
+    }
+
+    /// The devices of the files under their numbers, and of those known by name only the ones that may be without a
+    /// file.
+    pub fn with_known(
+        mapped: HashMap<DeviceNo, DeviceConfig>,
+        known: impl IntoIterator<Item = (DeviceNo, String)>,
+        rules: Rules,
+    ) -> Result<Self, Clash> {
+        let files = Self::new(mapped.clone(), rules.clone())?;
+        let mut devices = mapped;
+        for (no, name) in known {
+            if files.broken_file(&name).is_none()
+                && let Route::Allowed(remote) = files.resolve(&name)
+                && let Some(device) = unmapped(remote, &rules.unmapped_policy)
+            {
+                devices.insert(no, device);
+            }
+        }
+        Self::new(devices, rules)
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     pub fn resolve(&self, remote: &str) -> Route {
@@ -80,14 +154,11 @@ impl Devices {
             let named = broken.name.as_deref().map(Address::of_device);
             broken.address.as_ref() == Some(&address) || named.as_ref() == Some(&address)
         };
-        self.broken
+        self.rules
+            .broken
             .iter()
             .find(meant)
             .map(|broken| broken.file.as_path())
-    }
-
-    pub fn broken(&self) -> &[Broken] {
-        &self.broken
     }
 
     /// Where a ping to a mapped host goes.
@@ -116,6 +187,16 @@ impl Devices {
             .iter()
             .map(|(no, device)| (*no, for_queue(&device.config)))
             .collect()
+    }
+
+    /// The same with the limits, for the store.
+    pub fn for_store(&self, asked: Option<Asked>) -> Configuration {
+        Configuration {
+            devices: self.for_queue(),
+            limit: self.rules.max_queued_total,
+            bounds: self.rules.bounds,
+            asked,
+        }
     }
 }
 

@@ -25,8 +25,13 @@ struct Posted {
     since: Timestamp,
     uplink: UplinkView,
     agent_status: Option<AgentStatus>,
+    /// When the configuration in force was applied.
+    applied: Timestamp,
+    /// What is wrong with it.
     problems: Vec<String>,
     certificates: Vec<String>,
+    /// What was wrong with a newer one that was refused.
+    refused: Vec<String>,
 }
 
 /// One look at the whole agent.
@@ -41,7 +46,9 @@ pub struct Snapshot {
     pub held: usize,
     pub devices: Vec<DeviceView>,
     pub disk: DiskView,
-    /// What is wrong with the configuration or the disk, and which certificates end.
+    /// When the configuration in force was applied.
+    pub applied: String,
+    /// What is wrong with the configuration or the disk, and with a newer one that was refused; which certificates end.
     pub problems: Vec<String>,
 }
 
@@ -79,7 +86,7 @@ pub struct DeviceView {
 }
 
 impl Board {
-    pub fn new(problems: Vec<String>) -> Self {
+    pub fn new(applied: Timestamp, problems: Vec<String>) -> Self {
         let uplink = UplinkView {
             live: false,
             words: "starting".into(),
@@ -89,8 +96,10 @@ impl Board {
             since,
             uplink,
             agent_status: None,
+            applied,
             problems,
             certificates: Vec::new(),
+            refused: Vec::new(),
         };
         Self {
             now: Arc::new(Mutex::new(posted)),
@@ -121,6 +130,29 @@ impl Board {
         self.news.notified().await;
     }
 
+    /// Another configuration is in force.
+    pub fn applied(&self, at: Timestamp, problems: Vec<String>) {
+        self.change(|posted| {
+            posted.applied = at;
+            posted.problems = problems;
+            posted.refused.clear();
+        });
+    }
+
+    /// A newer configuration was refused.
+    pub fn refused(&self, at: Timestamp, problems: &[String]) {
+        let first = format!(
+            "the reload at {} was refused, and the agent goes on as before:",
+            clock::rfc3339(at)
+        );
+        self.change(|posted| {
+            posted.refused = [first]
+                .into_iter()
+                .chain(problems.iter().cloned())
+                .collect();
+        });
+    }
+
     /// The one line that the service manager shows.
     pub fn line(&self) -> String {
         self.change(|posted| posted.uplink.words.clone())
@@ -142,8 +174,10 @@ impl Board {
             held: queue.devices.iter().map(|device| device.held).sum(),
             devices: views,
             disk: disk_view(room),
+            applied: clock::rfc3339(posted.applied),
             problems: [
                 &posted.problems[..],
+                &posted.refused[..],
                 &posted.certificates[..],
                 &lacks(room)[..],
             ]

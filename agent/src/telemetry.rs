@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::clock;
 
@@ -26,11 +26,16 @@ struct Lines {
     lines: VecDeque<Value>,
 }
 
+/// Changes how much is logged.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(Option<reload::Handle<EnvFilter, Registry>>);
+
 /// Starts logging. `level` is the configuration's; the variable `WARDPOST_LOG` overrides it with a filter.
-pub fn start(level: Level) -> LogRing {
+pub fn start(level: Level) -> (LogRing, LevelSwitch) {
     let ring = LogRing::default();
-    let filter = EnvFilter::try_from_env("WARDPOST_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,wardpost={level},agent_core={level}")));
+    let set = EnvFilter::try_from_env("WARDPOST_LOG").ok();
+    let is_set = set.is_some();
+    let (filter, handle) = reload::Layer::new(set.unwrap_or_else(|| filter(level)));
     let journal = std::env::var_os("JOURNAL_STREAM")
         .and_then(|_| tracing_journald::layer().ok())
         .map(|layer| layer.with_field_prefix(Some("WARDPOST".into())));
@@ -46,7 +51,21 @@ pub fn start(level: Level) -> LogRing {
         .with(journal)
         .with(terminal)
         .try_init();
-    ring
+    (ring, LevelSwitch((!is_set).then_some(handle)))
+}
+
+fn filter(level: Level) -> EnvFilter {
+    EnvFilter::new(format!("warn,wardpost={level},agent_core={level}"))
+}
+
+impl LevelSwitch {
+    /// From now on; without effect where the variable `WARDPOST_LOG` says how much is logged.
+    pub fn turn_to(&self, level: Level) {
+        let turned = self.0.as_ref().map(|handle| handle.reload(filter(level)));
+        if let Some(Err(error)) = turned {
+            tracing::warn!(%error, "the level of the log stays as it was");
+        }
+    }
 }
 
 impl LogRing {

@@ -18,6 +18,7 @@
 //! | | the end of the socket, 20 s of silence, 60 s without an answer to a heartbeat | `Waiting` |
 //! | `Waiting{until}` | its time, with a good token | `Dialing` |
 //! | | its time, without one | `NeedToken`, fetched at once |
+//! | any but `Stopped` | other settings | `NeedToken`, everything of the old ones dropped |
 //! | any | stop | `Stopped` |
 //!
 //! Every wait is short enough that a push is taken within 30 s of the end of any outage, however long it was: 15 s for
@@ -77,6 +78,8 @@ pub enum Input {
     SocketClosed {
         why: String,
     },
+    /// Where the cloud is, or who we are to it, is another thing from now on.
+    SettingsChanged,
     Tick,
     Stop,
 }
@@ -181,6 +184,10 @@ impl Uplink {
             Input::TokenGot { lifetime } => self.token.got(*lifetime, at.now),
             Input::TokenFailed { asked, .. } => self.token.failed(self.link.urgency(), *asked, at),
             Input::TokenRefused => self.token.fetch_by(at.now),
+            Input::SettingsChanged => {
+                self.token = Token::none();
+                self.failures = 0;
+            }
             Input::Opened
             | Input::OpenFailed { .. }
             | Input::ConnectAccepted

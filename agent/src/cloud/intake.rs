@@ -12,7 +12,6 @@ use super::ping::PingRequest;
 use super::translate::{self, Request};
 use super::{AgentStatus, Answer, AnswersUnread, CloudSide, Link, refusal};
 use crate::adopt::{AdoptError, Adopter};
-use crate::config::Commands;
 use crate::control::verbs::Verb;
 use crate::control::{Control, error, own_answer};
 use crate::store::{Own, StoreError};
@@ -23,8 +22,6 @@ use crate::telemetry::LogRing;
 pub struct Intake {
     pub control: Control,
     pub adopter: Adopter,
-    pub commands: Commands,
-    pub max_push_bytes: usize,
     pub pings: mpsc::Sender<PingRequest>,
     pub logs: LogRing,
 }
@@ -98,6 +95,11 @@ impl CloudSide for Intake {
         }
     }
 
+    async fn reload(&self) -> Result<(), String> {
+        let outcome = self.control.reloader.reload(CLOUD).await;
+        outcome.map(drop).map_err(|refused| refused.sentence())
+    }
+
     async fn agent_status(&self, status: AgentStatus) {
         self.control.board.agent_status(status);
         let agent = match status {
@@ -153,11 +155,11 @@ impl Intake {
             .content_type
             .as_deref()
             .is_some_and(|kind| kind.starts_with(PING));
-        let request = translate::request(push, self.max_push_bytes)?;
+        let devices = self.control.site.devices();
+        let request = translate::request(push, devices.rules().max_push_bytes)?;
         if ping {
             return self.ping(request);
         }
-        let devices = self.control.site.devices();
         if let Some(file) = devices.broken_file(&request.remote) {
             let file = file.display();
             return Err(format!(
@@ -204,17 +206,22 @@ impl Intake {
         }
         let own = match Verb::read(&request.body) {
             Err(sentence) => Own::Said(own_answer(&error(sentence))),
-            Ok(verb) if !self.commands.allow(verb.name()) => {
+            Ok(verb) if !self.may(&verb) => {
                 let sentence = format!("{} by push is not allowed here", verb.name());
                 Own::Said(own_answer(&error(sentence)))
             }
-            Ok(verb) => self.control.own(verb, "cloud").await?,
+            Ok(verb) => self.control.own(verb, CLOUD).await?,
         };
         Ok(self
             .control
             .store
             .accept_own(translate::own_push(request), own)
             .await?)
+    }
+
+    fn may(&self, verb: &Verb) -> bool {
+        let devices = self.control.site.devices();
+        devices.rules().commands.allow(verb.name())
     }
 
     async fn stats(&self, callback: Option<String>) -> ToServer {
@@ -271,6 +278,8 @@ fn shown(remote: &str) -> String {
         .collect()
 }
 
+/// Who does it, where the cloud asked.
+const CLOUD: &str = "cloud";
 const DEFAULT_LOGS: i64 = 20;
 const MOST_LOGS: usize = 1000;
 const NO_UPGRADE: &str = "this agent is not upgraded over its websocket; install the new package, or the \

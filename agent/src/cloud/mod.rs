@@ -10,6 +10,7 @@ mod headers;
 pub mod http;
 pub mod intake;
 pub mod ping;
+pub mod settings;
 pub mod token;
 mod translate;
 pub mod uplink;
@@ -45,6 +46,11 @@ pub trait CloudSide: Send + Sync + 'static {
 
     /// The session began or ended. They alternate, and the first one is [`Link::Live`].
     fn link(&self, link: Link) -> impl Future<Output = ()> + Send;
+
+    /// Reads the configuration anew, as the cloud asked. The error is for the one who asked there.
+    ///
+    /// The only call that is not made in order: it goes on beside the session.
+    fn reload(&self) -> impl Future<Output = Result<(), String>> + Send;
 
     /// `Agent.status` as the cloud has it now.
     fn agent_status(&self, status: AgentStatus) -> impl Future<Output = ()> + Send;

@@ -11,14 +11,24 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::http::{HttpAnswer, HttpClient, HttpError};
+use super::settings::digest;
 use super::{beneath, quoted};
+use crate::secret::{Secret, SecretError};
 
 /// Who we are to the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credentials {
     /// `ClientApplication.id`.
     pub client: String,
-    pub secret: SecretString,
+    /// Read for each token, so that a new one needs no restart.
+    pub secret: Secret,
+}
+
+/// Client and secret for one request.
+#[derive(Debug)]
+pub(super) struct Login {
+    client: String,
+    secret: SecretString,
 }
 
 /// What the server gave.
@@ -31,11 +41,12 @@ pub struct AccessToken {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    #[error(
-        "there is no client secret: give the service the credential client-secret, or set client_secret_file in [cloud], \
-         and restart the agent"
-    )]
-    NoSecret,
+    #[error("there is no secret for the client {client}")]
+    NoSecret { client: String, source: SecretError },
+    #[error("the secret of the client {client} is empty")]
+    SecretEmpty { client: String },
+    #[error("stopped while reading the client's secret")]
+    Stopped,
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error("the server does not know this client or its secret: {detail} (HTTP {status})")]
@@ -69,7 +80,9 @@ impl TokenError {
             | Self::Redirected { .. }
             | Self::NotJson
             | Self::NoToken
-            | Self::NoSecret => AskedWait::Nothing,
+            | Self::NoSecret { .. }
+            | Self::SecretEmpty { .. }
+            | Self::Stopped => AskedWait::Nothing,
         }
     }
 }
@@ -81,14 +94,14 @@ impl AccessToken {
         base: &Url,
         credentials: &Credentials,
     ) -> Result<Self, TokenError> {
-        if credentials.secret.expose_secret().is_empty() {
-            return Err(TokenError::NoSecret);
-        }
+        let reading = credentials.clone();
+        let login = tokio::task::spawn_blocking(move || reading.read());
+        let login = login.await.map_err(|_| TokenError::Stopped)??;
         let url = beneath(base, &["oauth2", "token"]);
-        let answer = http.post_form(&url, credentials.form()).await?;
+        let answer = http.post_form(&url, login.form()).await?;
         match answer.status {
             200 => Self::parse(&answer.body),
-            _ => Err(credentials.refusal(url, answer)),
+            _ => Err(login.refusal(url, answer)),
         }
     }
 
@@ -106,6 +119,29 @@ impl AccessToken {
 }
 
 impl Credentials {
+    /// Reads the secret.
+    pub(super) fn read(&self) -> Result<Login, TokenError> {
+        let client = || self.client.clone();
+        let secret = self.secret.read().map_err(|source| TokenError::NoSecret {
+            client: client(),
+            source,
+        })?;
+        if secret.expose_secret().is_empty() {
+            return Err(TokenError::SecretEmpty { client: client() });
+        }
+        Ok(Login {
+            client: client(),
+            secret,
+        })
+    }
+}
+
+impl Login {
+    /// Tells one secret from another without showing either.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        digest(self.secret.expose_secret().as_bytes())
+    }
+
     fn form(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "client_credentials")
@@ -167,9 +203,10 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(30 * 24);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::told;
 
-    fn credentials() -> Credentials {
-        Credentials {
+    fn login() -> Login {
+        Login {
             client: "client-1".into(),
             secret: "s=&cr%t".into(),
         }
@@ -184,14 +221,43 @@ mod tests {
             body: body.into(),
         };
         let url = Url::parse("https://cloud.example/oauth2/token").unwrap();
-        credentials().refusal(url, answer).to_string()
+        login().refusal(url, answer).to_string()
     }
 
     #[test]
     fn a_secret_with_any_character_survives_the_form() {
         let expected =
             "grant_type=client_credentials&client_id=client-1&client_secret=s%3D%26cr%25t";
-        assert_eq!(credentials().form(), expected);
+        assert_eq!(login().form(), expected);
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_said_in_words_and_found_when_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client-secret");
+        let at = |secret| Credentials {
+            client: "client-1".into(),
+            secret,
+        };
+        let nowhere = at(Secret::Credential("no-such-thing".into())).read();
+        let told = told(&nowhere.unwrap_err());
+        assert!(
+            told.starts_with(
+                "there is no secret for the client client-1: the credential no-such-thing"
+            ),
+            "{told}"
+        );
+        let credentials = at(Secret::File(path.clone()));
+        assert!(matches!(
+            credentials.read(),
+            Err(TokenError::NoSecret { .. })
+        ));
+        std::fs::write(&path, "\n").unwrap();
+        let empty = credentials.read().unwrap_err();
+        assert!(empty.to_string().ends_with("is empty"), "{empty}");
+        std::fs::write(&path, "s3cret\r\n").unwrap();
+        let login = credentials.read().unwrap();
+        assert_eq!(login.secret.expose_secret(), "s3cret");
     }
 
     #[test]
@@ -209,7 +275,7 @@ mod tests {
             r#"{"error":"invalid_request","error_description":"bad: s=&cr%t"}"#,
         );
         assert!(!told.contains("s=&cr%t"), "{told}");
-        assert!(!format!("{:?}", credentials()).contains("s=&cr%t"));
+        assert!(!format!("{:?}", login()).contains("s=&cr%t"));
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! order (`answers.rs`), the Agent resource its own reading (`record.rs`); `envelopes.rs` is what comes and goes.
 //!
 //! What the session does with an envelope: heartbeats and connect are the machine's, a reload is
-//! `record.rs`'s, everything else is [`CloudSide::take`]'s, also when it comes before the server has
+//! `reloads.rs`'s and then `record.rs`'s, everything else is [`CloudSide::take`]'s, also when it comes before the server has
 //! answered the connect: it may have subscribed us already. Nothing but heartbeat answers is sent until then.
 
 mod answers;
 mod envelopes;
 mod record;
+mod reloads;
 mod slot;
 
 use std::mem;
@@ -22,39 +23,23 @@ use agent_core::retry::Dice;
 use agent_core::uplink::{Input, Moment, Output, Phase, Status, Uplink as Machine};
 use agent_wire::ToServer;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
-use url::Url;
 
 use self::answers::{Answers, Page};
 use self::record::{Record, TokenJudged};
+use self::reloads::Reloads;
 use self::slot::Slot;
-use super::dial::{Dialler, WayOut};
+use super::dial::Dialler;
 use super::fhir::{AgentRecord, FhirError};
 use super::http::HttpClient;
-use super::token::{AccessToken, Credentials, TokenError};
+use super::settings::Settings;
+use super::token::{AccessToken, TokenError};
 use super::websocket::{Event, OpenError, WebSocket};
 use super::{CloudSide, Link, Said, told};
 use crate::clock;
 use crate::pulse::Tether;
-use crate::tls::Watch;
-
-/// Where the cloud is and who we are to it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The server's base.
-    pub url: Url,
-    /// `Agent.id`.
-    pub agent: String,
-    pub credentials: Credentials,
-    /// How it is reached: proxy, trust, and who we are in TLS.
-    pub way: WayOut,
-    /// The largest incoming message in bytes; a larger one ends the session. Room for the largest push, escaped as JSON.
-    pub largest_message: usize,
-    /// Told when the cloud's certificate will be over.
-    pub watch: Watch,
-}
 
 /// The largest incoming message where nothing else is set.
 pub const LARGEST_MESSAGE: usize = 16 << 20;
@@ -62,6 +47,8 @@ pub const LARGEST_MESSAGE: usize = 16 << 20;
 /// One life of the uplink.
 pub struct Uplink<C> {
     settings: Arc<Settings>,
+    /// The settings that are to be used from now on.
+    news: watch::Receiver<Arc<Settings>>,
     cloud: Arc<C>,
     /// `None` once nobody can say anything any more.
     said: Option<mpsc::Receiver<Said>>,
@@ -75,6 +62,7 @@ pub struct Uplink<C> {
     socket: Option<WebSocket>,
     answers: Answers<C>,
     record: Record,
+    reloads: Reloads,
     /// What must be said, but not before the server has accepted us.
     early: Vec<ToServer>,
     /// What was logged since the last session began: an outage is told once, not every ten seconds.
@@ -91,6 +79,8 @@ enum Wake {
     Said(Option<Said>),
     Page(Page),
     Agent(Result<AgentRecord, FhirError>),
+    Reloaded(Result<(), String>),
+    Settings,
     Timer,
     /// A sign of life is due, and going round the loop gives it.
     Pulse,
@@ -98,7 +88,12 @@ enum Wake {
 
 impl<C: CloudSide> Uplink<C> {
     /// Keeps the session until cancelled. It needs no network to begin, and nothing makes it give up.
-    pub async fn run(cloud: C, settings: Settings, said: mpsc::Receiver<Said>, tether: Tether) {
+    pub async fn run(
+        cloud: C,
+        settings: watch::Receiver<Arc<Settings>>,
+        said: mpsc::Receiver<Said>,
+        tether: Tether,
+    ) {
         Self::new(cloud, settings, said, tether).keep().await;
     }
 
@@ -111,16 +106,20 @@ impl<C: CloudSide> Uplink<C> {
         }
     }
 
-    fn new(cloud: C, settings: Settings, said: mpsc::Receiver<Said>, tether: Tether) -> Self {
+    fn new(
+        cloud: C,
+        mut news: watch::Receiver<Arc<Settings>>,
+        said: mpsc::Receiver<Said>,
+        tether: Tether,
+    ) -> Self {
         let cloud = Arc::new(cloud);
-        let dialler = Arc::new(Dialler::watched_by(
-            settings.way.clone(),
-            settings.watch.clone(),
-        ));
+        let settings = Arc::clone(&news.borrow_and_update());
+        let dialler = Arc::new(settings.dialler());
         Self {
             http: HttpClient::new(Arc::clone(&dialler)),
             answers: Answers::new(Arc::clone(&cloud)),
-            settings: Arc::new(settings),
+            settings,
+            news,
             cloud,
             said: Some(said),
             tether,
@@ -131,6 +130,7 @@ impl<C: CloudSide> Uplink<C> {
             dialling: Slot::empty(),
             socket: None,
             record: Record::new(),
+            reloads: Reloads::none(),
             early: Vec::new(),
             logged: Vec::new(),
             throw: || Dice(rand::random()),
@@ -148,6 +148,8 @@ impl<C: CloudSide> Uplink<C> {
             said = hear(&mut self.said), if may_say => Wake::Said(said),
             page = self.answers.page() => Wake::Page(page),
             result = self.record.done() => Wake::Agent(result),
+            result = self.reloads.done() => Wake::Reloaded(result),
+            () = changed(&mut self.news) => Wake::Settings,
             () = timer => Wake::Timer,
             () = self.tether.pulse.due() => Wake::Pulse,
         }
@@ -170,6 +172,8 @@ impl<C: CloudSide> Uplink<C> {
             Wake::Said(None) => self.said = None,
             Wake::Page(page) => self.answers.page_came(page, clock::mono()),
             Wake::Agent(result) => self.agent_came(result).await,
+            Wake::Reloaded(result) => self.reloaded(&result),
+            Wake::Settings => self.settings_came().await,
             Wake::Timer => self.timer().await,
             Wake::Pulse => {}
         }
@@ -219,6 +223,7 @@ impl<C: CloudSide> Uplink<C> {
             Output::LinkDown { why } => {
                 warn!(why, "the session with the cloud ended");
                 self.record.end_session();
+                self.reloads.forget();
                 self.cloud.link(Link::Down).await;
             }
             Output::Status(status) => self.tell(&status),
@@ -322,6 +327,55 @@ impl<C: CloudSide> Uplink<C> {
         }
     }
 
+    /// The server asked for a reload: of the files, and then of the Agent resource.
+    fn reload(&mut self, callback: Option<String>) {
+        let cloud = Arc::clone(&self.cloud);
+        let refusal = self
+            .reloads
+            .ask(callback, || Box::pin(async move { cloud.reload().await }));
+        if let Some(refusal) = refusal {
+            self.reply(refusal);
+        }
+    }
+
+    /// Tells who asked. If this session is to end by it, that is the last that is said in it.
+    fn reloaded(&mut self, result: &Result<(), String>) {
+        let ends = self.news.borrow().is_other_session(&self.settings);
+        for callback in self.reloads.over() {
+            let reply = match result {
+                Ok(()) if ends => Some(reloads::done(callback)),
+                Ok(()) => self.record.reload(Some(callback), clock::mono()),
+                Err(sentence) => Some(reloads::refused(callback, sentence.clone())),
+            };
+            if let Some(reply) = reply {
+                self.reply(reply);
+            }
+        }
+        // Agent.status is read again in any case.
+        let _ = self.record.reload(None, clock::mono());
+        if self.reloads.wants_another() {
+            self.reload(None);
+        }
+    }
+
+    /// Other settings: whoever asked for them is told first, then all that belongs to the old ones is dropped.
+    async fn settings_came(&mut self) {
+        if self.reloads.is_under_way() {
+            let result = self.reloads.done().await;
+            self.reloaded(&result);
+        }
+        let next = Arc::clone(&self.news.borrow_and_update());
+        let before = mem::replace(&mut self.settings, next);
+        if !self.settings.is_other_session(&before) {
+            return;
+        }
+        self.dialler = Arc::new(self.settings.dialler());
+        self.http = HttpClient::new(Arc::clone(&self.dialler));
+        self.token = None;
+        self.logged.clear();
+        self.step(Input::SettingsChanged).await;
+    }
+
     /// A timer looks at the socket first: after a pause of this process the server is not silent, we were deaf.
     async fn timer(&mut self) {
         for _ in 0..MOST_FRAMES_BEFORE_TICK {
@@ -360,6 +414,13 @@ async fn hear(said: &mut Option<mpsc::Receiver<Said>>) -> Option<Said> {
     match said {
         Some(said) => said.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for other settings, for ever if nobody can give any.
+async fn changed(news: &mut watch::Receiver<Arc<Settings>>) {
+    if news.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

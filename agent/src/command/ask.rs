@@ -42,6 +42,8 @@ pub enum Question {
     },
     /// The life of one push: what happened, why it is where it is, what to do next.
     Why { push: u64 },
+    /// Read the configuration anew, all or nothing, and say what changed.
+    Reload,
     /// Keep a push from being sent.
     Hold {
         push: u64,
@@ -102,6 +104,7 @@ impl From<Question> for Verb {
                 limit,
             },
             Question::Why { push } => Self::Why { push },
+            Question::Reload => Self::Reload,
             Question::Hold { push, reason } => Self::Hold { push, reason },
             Question::Release { push, reason } => Self::Release { push, reason },
             Question::Resend { push, reason } => Self::Resend { push, reason },
@@ -127,6 +130,9 @@ pub fn run(args: &AskArgs, question: Question, out: &mut impl Write) -> Result<E
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
     } else if let Some(sentence) = refused {
+        for problem in show::rows(&answer, "problems") {
+            writeln!(std::io::stderr(), "{}", show::plain(problem))?;
+        }
         writeln!(std::io::stderr(), "wardpost: {sentence}")?;
     } else {
         show::show(&verb, &answer, out)?;

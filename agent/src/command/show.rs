@@ -12,6 +12,7 @@ pub(super) fn show(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<
         Verb::Devices => devices(answer, out),
         Verb::Queue { .. } => queue(answer, out),
         Verb::Why { .. } => why(answer, out),
+        Verb::Reload => reload(answer, out),
         Verb::Hold { .. }
         | Verb::Release { .. }
         | Verb::Resend { .. }
@@ -43,6 +44,7 @@ fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
         text(answer, "held")
     )?;
     disk(answer.get("disk").unwrap_or(&Value::Null), out)?;
+    writeln!(out, "config   applied {}", text(answer, "applied"))?;
     for problem in rows(answer, "problems") {
         writeln!(out, "problem  {}", plain(problem))?;
     }
@@ -58,6 +60,12 @@ fn disk(disk: &Value, out: &mut impl Write) -> Result<()> {
         mib("database"),
         mib("used")
     )
+}
+
+fn reload(answer: &Value, out: &mut impl Write) -> Result<()> {
+    rows(answer, "said")
+        .iter()
+        .try_for_each(|said| writeln!(out, "{}", plain(said)))
 }
 
 fn devices(answer: &Value, out: &mut impl Write) -> Result<()> {
@@ -150,7 +158,7 @@ fn done(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<()> {
     }
 }
 
-fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer
         .get(name)
         .and_then(Value::as_array)
@@ -162,7 +170,7 @@ fn text(answer: &Value, name: &str) -> String {
 }
 
 /// A value without quotes, and without anything that steers a terminal.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -36,6 +36,30 @@ pub struct Loaded {
     pub config: Config,
     /// Of the files that are used; those of broken ones are with them.
     pub warnings: Vec<Problem>,
+    /// What was read.
+    pub texts: Texts,
+}
+
+/// The text of every file, or why it could not be read.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    pub(super) config: FileText,
+    pub(super) devices: Result<Vec<FileText>, Problem>,
+    pub folder: Folder,
+}
+
+/// One file, and what it says or why that is not known.
+#[derive(Clone, Debug)]
+pub(super) struct FileText {
+    pub(super) file: PathBuf,
+    pub(super) text: Result<String, Problem>,
+}
+
+/// Whether the folder of the device files is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Folder {
+    There,
+    Missing,
 }
 
 /// One device file after reading.
@@ -55,7 +79,12 @@ struct All {
 
 /// Loads at start: a bad device file disables its device, a bad `wardpost.toml` is an error.
 pub fn load(paths: &Paths) -> Result<Loaded, Vec<Problem>> {
-    let mut all = All::read(paths);
+    load_texts(Texts::read(paths))
+}
+
+/// The same with texts that were read before.
+pub fn load_texts(texts: Texts) -> Result<Loaded, Vec<Problem>> {
+    let mut all = All::of(&texts);
     let cloud = all.settings.cloud.take();
     if all.problems.iter().any(Problem::is_error) {
         return Err(all.into_problems());
@@ -94,7 +123,11 @@ pub fn load(paths: &Paths) -> Result<Loaded, Vec<Problem>> {
         devices,
         broken,
     };
-    Ok(Loaded { config, warnings })
+    Ok(Loaded {
+        config,
+        warnings,
+        texts,
+    })
 }
 
 /// Loads anew while running: all or nothing.
@@ -115,24 +148,56 @@ pub fn reload(paths: &Paths) -> Result<Loaded, Vec<Problem>> {
 
 /// Finds everything that is wrong, in order of file and line, and counts the device files.
 pub fn check(paths: &Paths) -> (Vec<Problem>, usize) {
-    let all = All::read(paths);
+    let all = All::of(&Texts::read(paths));
     let devices = all.devices.len();
     (all.into_problems(), devices)
 }
 
-impl All {
+impl Texts {
+    /// Device files.
+    pub fn count(&self) -> usize {
+        self.devices.as_ref().map_or(0, Vec::len)
+    }
+
     fn read(paths: &Paths) -> Self {
-        let (settings, mut problems) = read_settings(&paths.config);
-        let files = device_files(&paths.devices).unwrap_or_else(|problem| {
-            problems.push(problem);
-            Vec::new()
-        });
+        let folder = match paths.devices.try_exists() {
+            Ok(false) => Folder::Missing,
+            Ok(true) | Err(_) => Folder::There,
+        };
+        let read = |files: Vec<PathBuf>| files.into_iter().map(FileText::read).collect();
+        Self {
+            config: FileText::read(paths.config.clone()),
+            devices: device_files(&paths.devices).map(read),
+            folder,
+        }
+    }
+}
+
+impl FileText {
+    fn read(file: PathBuf) -> Self {
+        Self {
+            text: read_text(&file),
+            file,
+        }
+    }
+}
+
+impl All {
+    fn of(texts: &Texts) -> Self {
+        let (settings, mut problems) = read_settings(&texts.config);
+        let files = match &texts.devices {
+            Ok(files) => files.as_slice(),
+            Err(problem) => {
+                problems.push(problem.clone());
+                &[]
+            }
+        };
         let defaults = Defaults {
             delivery: &settings.delivery,
             limits: &settings.limits,
         };
         let mut devices: Vec<_> = files
-            .into_iter()
+            .iter()
             .map(|file| DeviceFile::read(file, defaults))
             .collect();
         add_clashes(&mut devices);
@@ -153,10 +218,11 @@ impl All {
 }
 
 impl DeviceFile {
-    fn read(file: PathBuf, defaults: Defaults<'_>) -> Self {
-        match read_text(&file) {
+    fn read(read: &FileText, defaults: Defaults<'_>) -> Self {
+        let file = read.file.clone();
+        match &read.text {
             Ok(text) => {
-                let (sheet, notes) = devices::read(&file, &text, defaults);
+                let (sheet, notes) = devices::read(&file, text, defaults);
                 Self {
                     file,
                     sheet,
@@ -171,7 +237,7 @@ impl DeviceFile {
                 Self {
                     file,
                     sheet,
-                    problems: vec![problem],
+                    problems: vec![problem.clone()],
                 }
             }
         }
@@ -194,16 +260,17 @@ impl DeviceFile {
     }
 }
 
-fn read_settings(file: &Path) -> (Settings, Vec<Problem>) {
-    match read_text(file) {
+fn read_settings(read: &FileText) -> (Settings, Vec<Problem>) {
+    let file = &read.file;
+    match &read.text {
         Ok(text) => {
-            let (settings, notes) = check::read(file, &text);
+            let (settings, notes) = check::read(file, text);
             (settings, notes.into_problems())
         }
         Err(problem) => {
             // What an empty file says, without its complaints: only the unreadable one is real.
             let (settings, _) = check::read(file, "");
-            (settings, vec![problem])
+            (settings, vec![problem.clone()])
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | values by key and type, every mistake noted | `values`, `notes` |
 //! | values as settings | `check`, `cloud`, `way`, `devices`, `transport`, `tls`, `hl7`, `delivery` |
 //! | what only several files together get wrong | `clash` |
+//! | the last configuration that was applied, for a start without a good one | `good` |
 //!
 //! Only what passed is a [`Config`]. Nothing here opens a socket or reads a secret.
 
@@ -16,6 +17,7 @@ mod delivery;
 mod devices;
 mod duration;
 mod files;
+pub mod good;
 mod hl7;
 mod nearest;
 mod notes;
@@ -29,7 +31,7 @@ mod values;
 mod way;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agent_core::push::{DeviceNo, Policy, ReturnAck};
@@ -38,12 +40,13 @@ use device_drivers::hl7::Charset;
 use tracing::Level;
 use url::Url;
 
-pub use files::{Loaded, Paths, check, load, reload};
+pub use files::{Folder, Loaded, Paths, Texts, check, load, load_texts, reload};
 pub use problem::{Problem, Severity};
 pub use spans::Place;
 pub use tls::DeviceTls;
 
 use crate::cloud::dial::WayOut;
+use crate::secret::Secret;
 
 /// What the agent does, as its files say.
 #[derive(Clone, Debug)]
@@ -80,12 +83,10 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// The file that holds the client's secret, `None` if there is none.
-    ///
-    /// `credentials` is the value of `CREDENTIALS_DIRECTORY`.
-    pub fn secret_file(&self, credentials: Option<&Path>) -> Option<PathBuf> {
-        let credential = || credentials.map(|folder| folder.join(CREDENTIAL));
-        self.client_secret_file.clone().or_else(credential)
+    /// Where the client's secret is.
+    pub fn secret(&self) -> Secret {
+        let file = self.client_secret_file.clone();
+        file.map_or_else(|| Secret::Credential(CREDENTIAL.into()), Secret::File)
     }
 }
 

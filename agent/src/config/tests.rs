@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 
 use agent_core::push::{HoldScope, OnUncertain, WhenUnreachable};
 use agent_core::route::{Route, Table};
@@ -219,10 +220,7 @@ fn the_cloud_table_says_whom_to_trust_and_what_the_cloud_may_ask() {
     );
     let config = site.load();
     let secret = site.folder.path().join("secret");
-    assert_eq!(
-        config.cloud.secret_file(Some(Path::new("/credentials"))),
-        Some(secret)
-    );
+    assert_eq!(config.cloud.secret(), Secret::File(secret));
     assert_eq!(
         config.cloud.way.trust,
         Trust::SystemAnd("/site/ca.pem".into())
@@ -246,12 +244,7 @@ fn the_cloud_table_says_whom_to_trust_and_what_the_cloud_may_ask() {
 #[test]
 fn the_secret_is_a_credential_where_no_file_is_named() {
     let cloud = Site::new(AGENT, &[]).load().cloud;
-    let credential = cloud.secret_file(Some(Path::new("/run/credentials/wardpost")));
-    assert_eq!(
-        credential,
-        Some("/run/credentials/wardpost/client-secret".into())
-    );
-    assert_eq!(cloud.secret_file(None), None);
+    assert_eq!(cloud.secret(), Secret::Credential("client-secret".into()));
 }
 
 #[test]

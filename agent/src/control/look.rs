@@ -22,7 +22,8 @@ pub(super) async fn answer(control: &Control, verb: Verb) -> Result<Value, Store
             limit,
         } => queue(control, device.as_deref(), state.as_deref(), limit).await,
         Verb::Why { push } => why(control, PushId(push)).await,
-        Verb::Hold { .. }
+        Verb::Reload
+        | Verb::Hold { .. }
         | Verb::Release { .. }
         | Verb::Resend { .. }
         | Verb::Settle { .. }

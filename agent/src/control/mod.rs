@@ -12,6 +12,7 @@ use agent_core::push::PushId;
 use agent_core::queue::{Command, CommandError, Done, OwnAnswer, Ruling, Verb as Change};
 use serde_json::{Value, json};
 
+use crate::reload::Reloader;
 use crate::site::Site;
 use crate::snapshot::Board;
 use crate::store::{Own, Store, StoreError};
@@ -23,12 +24,14 @@ pub struct Control {
     pub store: Store,
     pub site: Site,
     pub board: Board,
+    pub reloader: Reloader,
 }
 
 /// A verb, sorted by what it needs.
 enum Task {
     Look(Verb),
     Change(Command),
+    Reload,
 }
 
 impl Control {
@@ -37,6 +40,7 @@ impl Control {
         match sort(verb, who) {
             Task::Look(verb) => look::answer(self, verb).await,
             Task::Change(command) => Ok(told(&self.store.command(command).await?)),
+            Task::Reload => Ok(self.reload(who).await),
         }
     }
 
@@ -45,7 +49,16 @@ impl Control {
         Ok(match sort(verb, who) {
             Task::Look(verb) => Own::Said(own_answer(&look::answer(self, verb).await?)),
             Task::Change(command) => Own::Does(command, |done| own_answer(&told(done))),
+            // Done before it is stored; the same push again does it again, and finds nothing to change.
+            Task::Reload => Own::Said(own_answer(&self.reload(who).await)),
         })
+    }
+
+    async fn reload(&self, who: &str) -> Value {
+        match self.reloader.reload(who).await {
+            Ok(report) => report.json(),
+            Err(refused) => refused.json(),
+        }
     }
 }
 
@@ -76,6 +89,7 @@ fn sort(verb: Verb, who: &str) -> Task {
         })
     };
     match verb {
+        Verb::Reload => Task::Reload,
         Verb::Hold { push, reason } => change(push, Change::Hold, reason),
         Verb::Release { push, reason } => change(push, Change::Release, reason),
         Verb::Resend { push, reason } => change(push, Change::Resend, reason),

@@ -22,6 +22,8 @@ pub enum Verb {
     Why {
         push: u64,
     },
+    /// Reads the configuration anew.
+    Reload,
     Hold {
         push: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,7 +84,9 @@ impl Verb {
                 }
                 Some(reason.as_str())
             }
-            Self::Status | Self::Devices | Self::Queue { .. } | Self::Why { .. } => None,
+            Self::Status | Self::Devices | Self::Queue { .. } | Self::Why { .. } | Self::Reload => {
+                None
+            }
         };
         match reason {
             Some(reason) if reason.len() > LONGEST_REASON => {
@@ -98,6 +102,7 @@ impl Verb {
             Self::Devices => "devices",
             Self::Queue { .. } => "queue",
             Self::Why { .. } => "why",
+            Self::Reload => "reload",
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Resend { .. } => "resend",
@@ -107,7 +112,7 @@ impl Verb {
     }
 }
 
-const KNOWN: &str = "status, devices, queue, why, hold, release, resend, settle, cancel";
+const KNOWN: &str = "status, devices, queue, why, reload, hold, release, resend, settle, cancel";
 const LONGEST_REASON: usize = 500;
 
 #[cfg(test)]

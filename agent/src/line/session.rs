@@ -8,10 +8,9 @@ use agent_core::queue::Connection;
 use device_drivers as drivers;
 use device_drivers::{Conversation, Input, Output, SubmissionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{LineConfig, LineInbox, translate};
+use super::{LineConfig, LineInbox, LineStop, translate};
 use crate::clock;
 use crate::config::Lifetime;
 use crate::store::{Attempt, Store, StoreError};
@@ -29,7 +28,7 @@ pub(super) struct Session<'a> {
     config: &'a LineConfig,
     store: &'a Store,
     inbox: &'a mut LineInbox,
-    stop: CancellationToken,
+    stop: LineStop,
     conversation: Box<dyn Conversation>,
     attempt: Option<Attempt>,
     unsent: VecDeque<u8>,
@@ -63,7 +62,7 @@ impl<'a> Session<'a> {
         config: &'a LineConfig,
         store: &'a Store,
         inbox: &'a mut LineInbox,
-        stop: CancellationToken,
+        stop: LineStop,
     ) -> Self {
         Self {
             conversation: config.hl7.dial(),
@@ -123,7 +122,7 @@ impl<'a> Session<'a> {
             Ok(_) = self.inbox.wanted.wait_for(|wanted| !wanted), if idle && per_message => {
                 Event::NotWanted
             }
-            () = self.stop.cancelled(), if self.stopping == Stopping::No => Event::Stop,
+            () = self.stop.told(), if self.stopping == Stopping::No => Event::Stop,
         }
     }
 
@@ -135,7 +134,7 @@ impl<'a> Session<'a> {
 
     /// What a device that never stops sending would keep from its turn.
     fn overdue(&mut self) -> Option<Event> {
-        if self.stopping == Stopping::No && self.stop.is_cancelled() {
+        if self.stopping == Stopping::No && self.stop.is_told() {
             return Some(Event::Stop);
         }
         if self.conversation.deadline().is_some_and(|at| at <= now()) {
@@ -250,7 +249,7 @@ impl<'a> Session<'a> {
             None => Connection::Usable,
             Some(End::Resting) => Connection::Resting,
             Some(End::Gone(why)) => Connection::Gone(why.clone()),
-            Some(End::Stopped) => Connection::Gone("the agent stops".into()),
+            Some(End::Stopped) => self.stop.leaves(),
         };
         self.store
             .settle(attempt, translate::outcome(outcome), connection)

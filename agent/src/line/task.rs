@@ -6,11 +6,10 @@ use agent_core::delivery::{Left, Outcome};
 use agent_core::push::Mono;
 use agent_core::queue::Connection;
 use agent_core::retry::{Backoff, Dice};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::session::{End, Session};
-use super::{LineConfig, LineInbox};
+use super::{LineConfig, LineInbox, LineStop};
 use crate::clock;
 use crate::config::Lifetime;
 use crate::store::{Attempt, Store, StoreError};
@@ -22,7 +21,7 @@ pub struct LineTask {
     config: Arc<LineConfig>,
     inbox: LineInbox,
     store: Store,
-    stop: CancellationToken,
+    stop: LineStop,
     /// Connections in a row that could not be opened, or that ended at once and brought nothing.
     failures: u32,
 }
@@ -35,12 +34,7 @@ enum Next {
 }
 
 impl LineTask {
-    pub fn new(
-        config: Arc<LineConfig>,
-        inbox: LineInbox,
-        store: Store,
-        stop: CancellationToken,
-    ) -> Self {
+    pub fn new(config: Arc<LineConfig>, inbox: LineInbox, store: Store, stop: LineStop) -> Self {
         Self {
             config,
             inbox,
@@ -73,7 +67,7 @@ impl LineTask {
         while self.rests() {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Ok(Next::Stop),
+                () = self.stop.told() => return Ok(Next::Stop),
                 attempt = self.inbox.attempts.recv() => match attempt {
                     Some(attempt) => self.give_back(attempt, Connection::Resting).await?,
                     None => return Ok(Next::Stop),
@@ -97,7 +91,7 @@ impl LineTask {
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Ok(None),
+                () = self.stop.told() => return Ok(None),
                 attempt = self.inbox.attempts.recv() => match attempt {
                     Some(attempt) => self.give_back(attempt, self.unconnected()).await?,
                     None => return Ok(None),
@@ -164,7 +158,7 @@ impl LineTask {
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Ok(Next::Stop),
+                () = self.stop.told() => return Ok(Next::Stop),
                 attempt = self.inbox.attempts.recv() => match attempt {
                     Some(attempt) => self.give_back(attempt, self.unconnected()).await?,
                     None => return Ok(Next::Stop),
@@ -212,13 +206,14 @@ impl LineTask {
 
     /// The line ends. What was handed to it meanwhile goes back untouched, so that nothing of it is uncertain later.
     async fn leave(&mut self) -> Result<(), StoreError> {
-        self.store
-            .line_away(self.config.no, STOPPING.into())
-            .await?;
+        let no = self.config.no;
+        match self.stop.leaves() {
+            Connection::Gone(why) => self.store.line_away(no, why).await?,
+            Connection::Resting | Connection::Usable => self.store.line_resting(no).await?,
+        }
         self.store.barrier().await?;
         while let Ok(attempt) = self.inbox.attempts.try_recv() {
-            self.give_back(attempt, Connection::Gone(STOPPING.into()))
-                .await?;
+            self.give_back(attempt, self.stop.leaves()).await?;
         }
         Ok(())
     }
@@ -226,5 +221,4 @@ impl LineTask {
 
 /// A connection that lived so long was a real one.
 const PROVEN_MS: u64 = 5_000;
-const STOPPING: &str = "the agent stops";
 const NOT_CONNECTED: &str = "not connected";

@@ -145,6 +145,25 @@ pub enum Own {
     Does(Command, fn(&Result<Done, CommandError>) -> OwnAnswer),
 }
 
+/// What the queue is told when a configuration is applied.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// A device that is not among them keeps its queue and is off.
+    pub devices: Vec<(DeviceNo, DeviceConfig)>,
+    /// Pushes that may wait for all devices together.
+    pub limit: usize,
+    pub bounds: Bounds,
+    /// Written to the audit in the same commit, if somebody asked for the change.
+    pub asked: Option<Asked>,
+}
+
+/// Who asked for a configuration to be applied, and what changes by it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub who: String,
+    pub changes: String,
+}
+
 /// Computes the join digest of a stored push: equal digests are the same order.
 pub type JoinDigest = fn(&Parcel) -> Option<[u8; 32]>;
 
@@ -158,7 +177,7 @@ enum Request {
     Number(String, oneshot::Sender<DeviceNo>),
     Session(Session),
     Switch(AgentSwitch),
-    Configure(Vec<(DeviceNo, DeviceConfig)>, oneshot::Sender<()>),
+    Configure(Configuration, oneshot::Sender<()>),
     Command(Command, oneshot::Sender<Result<Done, CommandError>>),
     Report(oneshot::Sender<QueueReport>),
     List(Filter, usize, oneshot::Sender<Vec<WaitingPush>>),
@@ -334,12 +353,10 @@ impl Store {
         self.send(Request::FlushTaken).await
     }
 
-    /// Applies the devices of a configuration.
-    pub async fn configure(
-        &self,
-        devices: Vec<(DeviceNo, DeviceConfig)>,
-    ) -> Result<(), StoreError> {
-        self.ask(|reply| Request::Configure(devices, reply)).await
+    /// Applies a configuration. On an error nothing of it is in force.
+    pub async fn configure(&self, configuration: Configuration) -> Result<(), StoreError> {
+        self.ask(|reply| Request::Configure(configuration, reply))
+            .await
     }
 
     pub async fn command(

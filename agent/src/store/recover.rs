@@ -133,6 +133,7 @@ impl<L: Lines> Writer<L> {
     fn rebuild(&mut self) -> Result<(), StoreError> {
         self.roll_back()?;
         self.cache = Cache::default();
+        self.decided.clear();
         let devices = self.wiring.devices.clone();
         let loader = load::load(&self.connection, self.wiring.limit, devices)
             .map_err(sql("read the queue back"))?;

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use super::reserve::{Given, Reserve};
 
 /// When new pushes are refused for lack of room; all in bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
     /// In use in the database.
     pub max_disk: u64,
@@ -79,6 +79,16 @@ impl Space {
             lack: None,
             posted,
         }
+    }
+
+    /// Other bounds from now on; the next look judges by them.
+    pub(super) fn keep_within(&mut self, bounds: Bounds) {
+        if bounds == self.bounds {
+            return;
+        }
+        self.bounds = bounds;
+        self.reserve = Reserve::new(&self.directory, bounds.reserve);
+        self.looked = None;
     }
 
     /// Why a new push of this size is not taken. Looks at the disk only now and then.

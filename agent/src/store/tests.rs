@@ -448,12 +448,22 @@ async fn an_uncertain_push_with_a_parked_one_behind_it_comes_back_the_same_way()
     );
 }
 
+/// A configuration with this device and no other.
+fn only(device: DeviceConfig) -> Configuration {
+    Configuration {
+        devices: vec![(CHEM, device)],
+        limit: 10,
+        bounds: BOUNDS,
+        asked: None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_that_falls_due_while_nobody_ticks_is_seen_by_whatever_comes_next() {
     let mut device = device();
     device.policy.on_uncertain = OnUncertain::Resend;
     let bench = Bench::start();
-    bench.store.configure(vec![(CHEM, device)]).await.unwrap();
+    bench.store.configure(only(device)).await.unwrap();
     bench.store.line_ready(CHEM).await.unwrap();
     bench.push("c1", "MSH|1").await;
     let attempt = bench.attempt();

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
 use agent_core::queue::{
-    Attempted, Command, CommandError, DeviceConfig, Done, Effect, Known, Queue, Row, Turn,
+    Attempted, AuditRow, Command, CommandError, DeviceConfig, Done, Effect, Known, Queue, Row, Turn,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -30,8 +30,8 @@ use super::space::Space;
 use super::sweep::Sweep;
 use super::wal::Wal;
 use super::{
-    Attempt, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running, Shared, Store,
-    StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
+    Attempt, Configuration, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running,
+    Shared, Store, StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
 };
 use crate::clock;
 use crate::cloud::{Answer, Said};
@@ -68,6 +68,7 @@ pub(super) fn start<L: Lines>(
         shared: Arc::clone(&shared),
         wake,
         nudge: None,
+        decided: Vec::new(),
         wiring,
         _lock: opened.lock,
     };
@@ -97,6 +98,8 @@ pub(super) struct Writer<L> {
     wake: watch::Sender<Option<Mono>>,
     /// Set after a failed batch: when every device is looked at anew.
     pub(super) nudge: Option<Mono>,
+    /// Applied to the queue, and in force once the batch is durable.
+    pub(super) decided: Vec<Configuration>,
     pub(super) wiring: Wiring<L>,
     pub(super) space: Space,
     pub(super) wal: Wal,
@@ -290,9 +293,8 @@ impl<L: Lines> Writer<L> {
         batch: &mut Batch,
     ) -> rusqlite::Result<()> {
         match question {
-            Request::Configure(devices, reply) => {
-                self.queue.configure(devices.clone(), turn);
-                self.remember(devices);
+            Request::Configure(configuration, reply) => {
+                self.configure(configuration, turn);
                 batch.reply(reply, ());
             }
             Request::Number(name, reply) => {
@@ -311,8 +313,26 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    /// Keeps the devices for a rebuild; one that is not configured any more stays, and is off.
-    fn remember(&mut self, devices: Vec<(DeviceNo, DeviceConfig)>) {
+    fn configure(&mut self, configuration: Configuration, turn: &mut Turn) {
+        self.queue.limit_to(configuration.limit);
+        self.queue.configure(configuration.devices.clone(), turn);
+        if let Some(asked) = &configuration.asked {
+            turn.rows.push(Row::Audit(AuditRow {
+                at: turn.now.utc,
+                who: asked.who.clone(),
+                verb: "reload",
+                push: None,
+                reason: Some(asked.changes.clone()),
+            }));
+        }
+        self.decided.push(configuration);
+    }
+
+    /// Keeps what is in force now for a rebuild; a device that is not configured any more stays, and is off.
+    fn remember(&mut self, configuration: Configuration) {
+        let devices = configuration.devices;
+        self.wiring.limit = configuration.limit;
+        self.space.keep_within(configuration.bounds);
         let known: HashSet<DeviceNo> = devices.iter().map(|(no, _)| *no).collect();
         let before = std::mem::replace(&mut self.wiring.devices, devices);
         let gone = before.into_iter().filter(|(no, _)| !known.contains(no));
@@ -409,6 +429,9 @@ impl<L: Lines> Writer<L> {
 
     /// Carries out what has become durable.
     pub(super) fn hand_out(&mut self, batch: Batch) -> Result<(), StoreError> {
+        for configuration in std::mem::take(&mut self.decided) {
+            self.remember(configuration);
+        }
         // Before the first answer is offered: the uplink takes this as the newest there is.
         self.shared
             .last_answer

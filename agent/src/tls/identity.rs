@@ -51,6 +51,13 @@ pub enum IdentityError {
     },
 }
 
+impl Identity {
+    /// Whether its files hold a pair.
+    pub fn check(&self) -> Result<(), IdentityError> {
+        load(self, &rustls::crypto::aws_lc_rs::default_provider()).map(drop)
+    }
+}
+
 /// Reads certificate and key, and sees that they are a pair.
 pub(super) fn load(
     identity: &Identity,

@@ -36,6 +36,14 @@ impl Trust {
     }
 }
 
+impl Trust {
+    /// Whether the file that it names, if it does, holds what it should.
+    pub fn check(&self) -> Result<(), TrustError> {
+        self.file()
+            .map_or(Ok(()), |file| certificates(file).map(drop))
+    }
+}
+
 /// How the other end must prove who it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Proof {

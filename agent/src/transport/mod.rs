@@ -12,7 +12,7 @@ use crate::config::{DeviceTls, Timing};
 use crate::tls::{self, ConnectError, Watch, Whom, told};
 
 /// One configured way to reach a device.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Transport {
     Dial {
         to: HostPort,
@@ -46,6 +46,15 @@ pub enum OpenError {
     #[error("{}", told(error))]
     Tls { error: ConnectError },
 }
+
+/// Equal where the settings are: what was read from files does not count.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        (self.client.settings(), &self.name) == (other.client.settings(), &other.name)
+    }
+}
+
+impl Eq for Tls {}
 
 impl Tls {
     pub fn new(device: &str, settings: &DeviceTls) -> Self {

@@ -161,6 +161,11 @@ impl Queue {
         self.begin_everywhere(turn);
     }
 
+    /// How many pushes may wait from now on; those that wait already stay.
+    pub fn limit_to(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     pub fn switch(&mut self, agent: AgentSwitch, turn: &mut Turn) {
         self.agent = agent;
         self.begin_everywhere(turn);

@@ -51,8 +51,10 @@ pub(super) struct Step<'a> {
 
 impl Link {
     pub(super) fn step(self, input: Input, step: &mut Step<'_>) -> Self {
-        if input == Input::Stop {
-            return self.stop(step);
+        match input {
+            Input::Stop => return self.stop(step),
+            Input::SettingsChanged => return self.begin_anew(step),
+            _ => {}
         }
         match self {
             Self::NeedToken => Self::need_token(input, step),
@@ -76,6 +78,21 @@ impl Link {
     }
 
     fn stop(self, step: &mut Step<'_>) -> Self {
+        self.drop_socket("stopping", step);
+        step.status(Phase::Stopped, "stopped".into(), None);
+        Self::Stopped
+    }
+
+    fn begin_anew(self, step: &mut Step<'_>) -> Self {
+        if self == Self::Stopped {
+            return self;
+        }
+        self.drop_socket(CHANGED, step);
+        step.status(Phase::Connecting, CHANGED.into(), None);
+        Self::NeedToken
+    }
+
+    fn drop_socket(self, why: &str, step: &mut Step<'_>) {
         match self {
             Self::NeedToken | Self::Waiting { .. } | Self::Stopped => {}
             Self::Dialing { .. } | Self::AwaitingConnectResponse { .. } => {
@@ -83,13 +100,9 @@ impl Link {
             }
             Self::Live(_) => {
                 step.out.push(Output::CloseSocket);
-                step.out.push(Output::LinkDown {
-                    why: "stopping".into(),
-                });
+                step.out.push(Output::LinkDown { why: why.into() });
             }
         }
-        step.status(Phase::Stopped, "stopped".into(), None);
-        Self::Stopped
     }
 
     fn need_token(input: Input, step: &mut Step<'_>) -> Self {
@@ -109,6 +122,7 @@ impl Link {
             | Input::HeartbeatAnswered
             | Input::HeartbeatWanted
             | Input::SocketClosed { .. }
+            | Input::SettingsChanged
             | Input::Tick
             | Input::Stop => {}
         }
@@ -138,6 +152,7 @@ impl Link {
             | Input::HeartbeatAnswered
             | Input::HeartbeatWanted
             | Input::SocketClosed { .. }
+            | Input::SettingsChanged
             | Input::Tick
             | Input::Stop => {}
         }
@@ -167,6 +182,7 @@ impl Link {
             | Input::Heard
             | Input::HeartbeatAnswered
             | Input::HeartbeatWanted
+            | Input::SettingsChanged
             | Input::Tick
             | Input::Stop => {}
         }
@@ -193,6 +209,7 @@ impl Link {
             | Input::HeartbeatAnswered
             | Input::HeartbeatWanted
             | Input::SocketClosed { .. }
+            | Input::SettingsChanged
             | Input::Tick
             | Input::Stop => {}
         }
@@ -222,6 +239,7 @@ impl Live {
             | Input::OpenFailed { .. }
             | Input::ConnectAccepted
             | Input::ServerError { .. }
+            | Input::SettingsChanged
             | Input::Stop => {}
         }
         Link::Live(self)
@@ -341,6 +359,7 @@ impl Step<'_> {
 }
 
 pub(super) const LIVE: &str = "live";
+const CHANGED: &str = "the settings of the cloud have changed";
 /// The shell has shorter limits for each part and better words; this one is for a shell that forgot.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that cannot check a token and an Agent in this time is not well.

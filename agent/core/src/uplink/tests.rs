@@ -43,6 +43,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("heartbeat answered", Input::HeartbeatAnswered),
         ("heartbeat wanted", Input::HeartbeatWanted),
         ("socket closed", Input::SocketClosed { why: why() }),
+        ("settings changed", Input::SettingsChanged),
         ("tick", Input::Tick),
         ("stop", Input::Stop),
     ]
@@ -521,6 +522,10 @@ proptest! {
         for (input, later, dice) in events {
             now = now.plus(Duration::from_millis(later));
             has_token |= matches!(input, Input::TokenGot { .. });
+            if input == Input::SettingsChanged {
+                // Another server, which owes us a token and no pause.
+                (last_dial, has_token) = (None, false);
+            }
             let mut out = Vec::new();
             uplink.step(input, Moment { now, dice: Dice(dice) }, &mut out);
             if out.contains(&Output::Dial) {

@@ -67,11 +67,7 @@ impl<C: CloudSide> Uplink<C> {
             } if !self.machine.is_live() => {
                 self.step(Input::ServerError { why: quoted(&body) }).await;
             }
-            ToAgent::ReloadRequest { callback } => {
-                if let Some(refusal) = self.record.reload(callback, clock::mono()) {
-                    self.reply(refusal);
-                }
-            }
+            ToAgent::ReloadRequest { callback } => self.reload(callback),
             ToAgent::Unknown { kind, callback } => {
                 let body = format!("Unknown message type: {}", quoted(&kind));
                 self.reply(ToServer::Error { callback, body });

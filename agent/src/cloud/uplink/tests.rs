@@ -12,7 +12,12 @@ use tokio_util::sync::CancellationToken;
 use self::fake_cloud::FakeCloud;
 use self::fake_server::{FakeServer, Session, agent_resource};
 use super::*;
+use crate::cloud::dial::WayOut;
+use crate::cloud::settings::{Content, SECRET};
+use crate::cloud::token::Credentials;
 use crate::cloud::{AgentStatus, Answer, MAX_ENVELOPE, agent_version};
+use crate::secret::Secret;
+use crate::tls::Watch;
 
 /// The unit under test and both its sides.
 struct Bench {
@@ -20,7 +25,10 @@ struct Bench {
     cloud: FakeCloud,
     said: mpsc::Sender<Said>,
     cancel: CancellationToken,
+    settings: watch::Sender<Arc<Settings>>,
     unit: JoinHandle<()>,
+    /// With the secret.
+    _folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -34,9 +42,12 @@ impl Bench {
     }
 
     fn run(server: FakeServer, cloud: FakeCloud) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("client-secret");
+        std::fs::write(&secret, "s3cret\n").unwrap();
         let credentials = Credentials {
             client: "client-1".into(),
-            secret: "s3cret".into(),
+            secret: Secret::File(secret),
         };
         let settings = Settings {
             url: server.url(),
@@ -45,16 +56,20 @@ impl Bench {
             way: WayOut::default(),
             largest_message: LARGEST_MESSAGE,
             watch: Watch::default(),
+            contents: Vec::new(),
         };
+        let (settings, news) = watch::channel(Arc::new(settings));
         let (said, hearing) = mpsc::channel(64);
         let cancel = CancellationToken::new();
-        let mut unit = Uplink::new(cloud.clone(), settings, hearing, cancel.clone().into());
+        let mut unit = Uplink::new(cloud.clone(), news, hearing, cancel.clone().into());
         unit.throw = || Dice(0);
         Self {
             server,
             cloud,
             said,
             cancel,
+            settings,
+            _folder: folder,
             unit: tokio::spawn(unit.keep()),
         }
     }
@@ -390,6 +405,86 @@ async fn a_reload_reads_the_agent_again_and_then_says_so() {
             bench.server.agent_reads() > reads,
             "it was read again without being asked"
         );
+    })
+    .await;
+}
+
+fn other_secret() -> Content {
+    Content {
+        what: SECRET,
+        found: Ok([7; 32]),
+    }
+}
+
+#[tokio::test]
+async fn a_reload_of_files_with_mistakes_is_told_and_the_agent_is_read_all_the_same() {
+    within("the refusal", async {
+        let mut bench = Bench::start().await;
+        let mut session = bench.live().await;
+        bench
+            .cloud
+            .until(|state| state.statuses == [AgentStatus::Active])
+            .await;
+        bench
+            .cloud
+            .change(|state| state.mistake = Some("nothing was changed: chem.toml".into()));
+        bench.server.agent_answers(200, agent_resource("off"));
+        let callback = Some("r1".to_owned());
+        session.send(&ToAgent::ReloadRequest { callback }).await;
+        let refused = error(Some("r1"), "nothing was changed: chem.toml");
+        assert_eq!(session.next_said().await, refused);
+        bench
+            .cloud
+            .until(|state| state.statuses.last() == Some(&AgentStatus::Off))
+            .await;
+        assert_eq!(bench.cloud.see(|state| state.reloads), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_settings_begin_another_session_and_a_larger_message_does_not() {
+    within("the other session", async {
+        let mut bench = Bench::start().await;
+        let mut session = bench.live().await;
+        let change = |change: fn(&mut Settings)| {
+            let mut next = Settings::clone(&bench.settings.borrow());
+            change(&mut next);
+            bench.settings.send_replace(Arc::new(next));
+        };
+        change(|settings| settings.largest_message *= 2);
+        session.send(&push("an order")).await;
+        bench
+            .cloud
+            .until(|state| state.pushes == ["an order"])
+            .await;
+        assert_eq!(bench.cloud.see(|state| state.links.clone()), [Link::Live]);
+        change(|settings| settings.contents.push(other_secret()));
+        session.ended().await;
+        let _session = bench.live().await;
+        let links = [Link::Live, Link::Down, Link::Live];
+        bench.cloud.until(|state| state.links == links).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asked_for_other_settings_is_told_before_the_session_ends() {
+    within("the answer", async {
+        let mut bench = Bench::start().await;
+        let mut session = bench.live().await;
+        let settings = bench.settings.clone();
+        bench.cloud.on_reload(move || {
+            settings.send_modify(|settings| Arc::make_mut(settings).contents.push(other_secret()));
+        });
+        let callback = Some("r1".to_owned());
+        session.send(&ToAgent::ReloadRequest { callback }).await;
+        let done = ToServer::ReloadResponse {
+            callback: Some("r1".into()),
+            status_code: 200,
+        };
+        assert_eq!(session.next_said().await, done);
+        bench.live().await;
     })
     .await;
 }

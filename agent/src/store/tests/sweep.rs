@@ -258,7 +258,7 @@ async fn a_push_that_comes_again_is_recognised_as_long_as_its_device_says() {
     let mut device = device();
     device.policy.rejoin_window = DAY * 3;
     let mut bench = Bench::start();
-    bench.store.configure(vec![(CHEM, device)]).await.unwrap();
+    bench.store.configure(only(device)).await.unwrap();
     bench.store.line_ready(CHEM).await.unwrap();
     bench.through("c1", "MSH|1").await;
     let hours = Kept {

@@ -1,5 +1,7 @@
 //! The rest of the agent in miniature: a disk of answers, and a record of what the uplink did.
 
+use std::sync::{Arc, Mutex};
+
 use agent_core::phi::Phi;
 use agent_core::push::{Mono, Seq};
 use agent_wire::{ToAgent, ToServer};
@@ -22,15 +24,29 @@ pub(super) struct State {
     pub(super) pages: Vec<usize>,
     /// So many readings of the disk fail.
     pub(super) unreadable: u32,
+    pub(super) reloads: u32,
+    /// What is wrong with the files.
+    pub(super) mistake: Option<String>,
 }
 
 /// Shared by the test and the uplink.
-#[derive(Clone, Debug)]
-pub(super) struct FakeCloud(watch::Sender<State>);
+#[derive(Clone)]
+pub(super) struct FakeCloud {
+    state: watch::Sender<State>,
+    on_reload: Arc<Mutex<Box<dyn Fn() + Send>>>,
+}
 
 impl FakeCloud {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(State::default()))
+        Self {
+            state: watch::Sender::new(State::default()),
+            on_reload: Arc::new(Mutex::new(Box::new(|| {}))),
+        }
+    }
+
+    /// What happens while the files are read anew.
+    pub(super) fn on_reload(&self, what: impl Fn() + Send + 'static) {
+        *self.on_reload.lock().unwrap() = Box::new(what);
     }
 
     /// Records an answer on disk, as the store would before anybody hears of it.
@@ -55,15 +71,15 @@ impl FakeCloud {
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
-        self.0.send_modify(change);
+        self.state.send_modify(change);
     }
 
     pub(super) async fn until(&self, condition: impl FnMut(&State) -> bool) {
-        self.0.subscribe().wait_for(condition).await.unwrap();
+        self.state.subscribe().wait_for(condition).await.unwrap();
     }
 
     pub(super) fn see<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.0.borrow())
+        look(&self.state.borrow())
     }
 }
 
@@ -86,6 +102,12 @@ impl CloudSide for FakeCloud {
 
     async fn link(&self, link: Link) {
         self.change(|state| state.links.push(link));
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        self.change(|state| state.reloads += 1);
+        (self.on_reload.lock().unwrap())();
+        self.see(|state| state.mistake.clone()).map_or(Ok(()), Err)
     }
 
     async fn agent_status(&self, status: AgentStatus) {
