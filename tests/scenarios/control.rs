@@ -1,7 +1,7 @@
 //! Looking and deciding: the commands, and the same verbs by push.
 
 use rusqlite::{Connection, OpenFlags};
-use scenarios::bench::{Bench, DeviceSetup, Setup, destination, waiting};
+use scenarios::bench::{Bench, DeviceSetup, Setup, destination, wait_until, waiting};
 use scenarios::oracle::State;
 use scenarios::sim::{Kind, Order, always};
 use serde_json::{Value, json};
@@ -12,7 +12,8 @@ use crate::{device_that, find, one_device, wait_for_state};
 fn uncertain() -> (Bench, String) {
     let mut bench = Setup::new().device(device_that("chem", Kind::None)).start();
     bench.push_and_go("chem", &Order::new(1).of("A"));
-    wait_for_state(&bench, "A", State::Sending);
+    // Recorded is not yet sent.
+    wait_until("the device to get it", || bench.received("chem").len() == 1);
     bench.kill_agent();
     bench.device("chem").follow(always(Kind::Aa));
     bench.start_agent();
@@ -179,7 +180,7 @@ fn an_uncertain_push_is_settled_as_delivered() {
         ],
     );
     wait_for_state(&bench, "A", State::Delivered);
-    scenarios::bench::wait_until("what waited behind it to be sent", || {
+    wait_until("what waited behind it to be sent", || {
         bench.control_ids("chem") == ["C1", "C2"]
     });
     audited(&bench, "settle", "seen on the analyzer");
