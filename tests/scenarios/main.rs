@@ -11,7 +11,9 @@ mod push;
 mod readme;
 mod recovery;
 mod restart;
+mod secure_device;
 mod trace;
+mod way_out;
 mod wire;
 
 use scenarios::bench::{Bench, DeviceSetup, Setup, wait_for};

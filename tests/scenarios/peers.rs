@@ -312,7 +312,7 @@ fn create_device(bench: &Bench, address: SocketAddr) -> String {
 }
 
 /// For the one peer that must be told its port. It may be taken before the peer does, but only by the kernel's choice.
-fn free_port(bench: &Bench) -> u16 {
+pub(crate) fn free_port(bench: &Bench) -> u16 {
     let _inside = bench.runtime().enter();
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -360,7 +360,7 @@ fn medplum() -> Command {
     command
 }
 
-fn installed(name: &str) -> PathBuf {
+pub(crate) fn installed(name: &str) -> PathBuf {
     let path = peers().join(name);
     assert!(
         path.exists(),
@@ -370,7 +370,7 @@ fn installed(name: &str) -> PathBuf {
     path
 }
 
-fn peers() -> PathBuf {
+pub(crate) fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 

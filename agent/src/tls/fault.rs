@@ -107,6 +107,8 @@ impl Handshake {
             Some(rustls::Error::AlertReceived(alert)) => self.alert(*alert).into(),
             Some(rustls::Error::PeerIncompatible(_)) => NOTHING_IN_COMMON.into(),
             Some(_) => "the handshake failed".into(),
+            None if self.was_asked() && self.has_identity => CLOSED_WHEN_SHOWN.into(),
+            None if self.was_asked() => self.whom.demands_certificate().into(),
             None => match &self.whom {
                 Whom::Cloud | Whom::Proxy => "the connection broke in the handshake".into(),
                 Whom::Device(_) => {
@@ -187,7 +189,10 @@ pub(super) fn readable(error: io::Error) -> io::Error {
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause)))) => {
             io::Error::new(error.kind(), cause.to_string())
         }
-        _ => error,
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            io::Error::new(error.kind(), "the other end closed it")
+        }
+        Some(_) | None => error,
     }
 }
 
@@ -207,6 +212,8 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
     )
 }
 
+const CLOSED_WHEN_SHOWN: &str =
+    "it closed the connection when it had seen our client certificate, so it may not trust it";
 const NOTHING_IN_COMMON: &str = "it speaks neither TLS 1.2 nor 1.3, or no cipher suite that we do";
 const NOT_PINNED: &str = "its certificate is not the pinned one; if it was given a new one, compare the fingerprint at \
     the device itself and write it as [tls] pin, else somebody is in between";

@@ -64,6 +64,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
 
     fn named(&self, error: io::Error) -> io::Error {
         match self.hand.breakage(&error) {
+            Some(words) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                io::Error::new(error.kind(), words)
+            }
             Some(words) => io::Error::new(error.kind(), format!("{words} ({error})")),
             None => error,
         }

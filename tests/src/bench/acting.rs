@@ -332,7 +332,7 @@ impl Bench {
 const AGENT_UNDER_TEST: &str = "SCENARIOS_AGENT";
 const MUTANT_UNDER_TEST: &str = "SCENARIOS_MUTANT";
 const COMMAND_PATIENCE: Duration = Duration::from_secs(20);
-const FOREIGN_ENVIRONMENT: [&str; 8] = [
+const FOREIGN_ENVIRONMENT: [&str; 14] = [
     "NOTIFY_SOCKET",
     "CREDENTIALS_DIRECTORY",
     "STATE_DIRECTORY",
@@ -340,5 +340,11 @@ const FOREIGN_ENVIRONMENT: [&str; 8] = [
     "JOURNAL_STREAM",
     "HTTP_PROXY",
     "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
     "WARDPOST_MUTANT",
 ];

@@ -15,7 +15,6 @@ use tokio::runtime::Runtime;
 
 use super::http::Http;
 use super::process::{Process, binary};
-use super::setup::url;
 use super::wait::wait_until;
 use super::{SECRET, Setup, Which, Wires, agent_keys};
 use crate::cloud::{AGENT, CLIENT, Cloud};
@@ -251,10 +250,10 @@ impl Bench {
                 "deviceName": [{ "name": name, "type": "user-friendly-name" }],
             })
         };
-        let devices = self
-            .devices
-            .values()
-            .map(|found| device(found.name(), url(found.address())));
+        let devices = self.setup.devices.iter().map(|setup| {
+            let at = self.device(&setup.name).address();
+            device(&setup.name, setup.url(at))
+        });
         let agent =
             json!({ "resourceType": "Agent", "id": AGENT, "name": "Ward 3", "status": "active" });
         let itself = device("self", "device://self".into());

@@ -41,6 +41,7 @@ pub struct DeviceSetup {
     pub(super) name: String,
     pub(super) script: Script,
     keys: Keys,
+    scheme: &'static str,
 }
 
 impl std::fmt::Debug for DeviceSetup {
@@ -64,7 +65,22 @@ impl DeviceSetup {
             name: name.into(),
             script: always(Kind::Aa),
             keys,
+            scheme: "mllp",
         }
+    }
+
+    /// Its url says mllps. What it speaks is up to [`crate::sim::Device::speak_tls`].
+    #[must_use]
+    pub fn secure(self) -> Self {
+        Self {
+            scheme: "mllps",
+            ..self
+        }
+    }
+
+    /// What the cloud calls it, if it is at this address.
+    pub(super) fn url(&self, at: SocketAddr) -> String {
+        format!("{}://{at}", self.scheme)
     }
 
     /// What the simulated device does.
@@ -89,7 +105,7 @@ impl DeviceSetup {
     /// Writes `devices.d/NAME.toml` for a device at this address.
     pub fn write(&self, folder: &Path, at: SocketAddr) -> std::io::Result<()> {
         let mut keys = self.keys.clone();
-        keys.set("url", &quoted(&url(at)));
+        keys.set("url", &quoted(&self.url(at)));
         std::fs::write(folder.join(format!("{}.toml", self.name)), keys.toml())
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use scenarios::certs::Pair;
 use scenarios::sim::{Answer, Device, Journal, Kind, Received, field};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,6 +42,35 @@ struct Hl7 {
     delay_ms: u64,
     #[arg(long, default_value = "hl7")]
     name: String,
+    /// PEM file with its certificate; with it the device speaks mllps and nothing else.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// PEM file; every client must show a certificate that one of these authorities has signed.
+    #[arg(long, requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+}
+
+impl Hl7 {
+    fn pair(&self) -> anyhow::Result<Option<Pair>> {
+        let Some((certificate, key)) = self.tls_cert.as_ref().zip(self.tls_key.as_ref()) else {
+            return Ok(None);
+        };
+        Ok(Some(Pair {
+            certificate: read(certificate)?,
+            key: read(key)?,
+        }))
+    }
+
+    fn clients(&self) -> anyhow::Result<Option<String>> {
+        self.tls_client_ca.as_deref().map(read).transpose()
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -59,6 +89,9 @@ async fn main() -> anyhow::Result<()> {
     let device = Device::start_at(flags.listen, &flags.name, &journal, script)
         .await
         .with_context(|| format!("cannot listen on {}", flags.listen))?;
+    if let Some(pair) = flags.pair()? {
+        device.speak_tls(pair.acceptor(flags.clients()?.as_deref())?);
+    }
     say(&format!(
         "wardpost-sim {} listening on {}",
         flags.name,

@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use super::journal::{Journal, Received};
 use super::message::ack;
@@ -88,6 +89,8 @@ struct Shared {
     name: Arc<str>,
     journal: Journal,
     script: Mutex<Script>,
+    /// Spoken on every connection from now on.
+    tls: Mutex<Option<TlsAcceptor>>,
 }
 
 enum Switch {
@@ -119,6 +122,7 @@ impl Device {
             name: name.into(),
             journal: journal.clone(),
             script: Mutex::new(script),
+            tls: Mutex::default(),
         });
         let (switch, switches) = mpsc::channel(SWITCHES);
         let task = Task {
@@ -154,6 +158,15 @@ impl Device {
             .script
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    /// Speaks TLS from the next connection on, and nothing else; so it is mllps.
+    pub fn speak_tls(&self, acceptor: TlsAcceptor) {
+        *self
+            .shared
+            .tls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(acceptor);
     }
 
     /// Everything it received, oldest first.
@@ -232,13 +245,29 @@ impl Task {
         let (shared, number) = (Arc::clone(&self.shared), self.accepted);
         self.connections.spawn(async move {
             // A peer that goes away ends its connection and nothing else.
-            let _ = converse(stream, &shared, number).await;
+            let _ = meet(stream, &shared, number).await;
         });
     }
 }
 
-async fn converse(mut stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()> {
+async fn meet(stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let tls = shared
+        .tls
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    match tls {
+        None => converse(stream, shared, number).await,
+        Some(tls) => converse(tls.accept(stream).await?, shared, number).await,
+    }
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    shared: &Shared,
+    number: u64,
+) -> io::Result<()> {
     let mut deframer = Deframer::default();
     let mut buffer = vec![0; READ];
     loop {
@@ -256,6 +285,7 @@ async fn converse(mut stream: TcpStream, shared: &Shared, number: u64) -> io::Re
             }
             for part in parts(kind, &received) {
                 stream.write_all(&part).await?;
+                stream.flush().await?;
             }
             if kind == Kind::Close {
                 return stream.shutdown().await;
