@@ -3,6 +3,7 @@
 mod bad_input;
 mod config;
 mod control;
+mod crash_states;
 mod disk;
 mod disk_full;
 mod peers;

@@ -11,6 +11,7 @@
 pub mod bench;
 pub mod certs;
 pub mod cloud;
+pub mod crash;
 pub mod disk;
 pub mod kill;
 pub mod load;
