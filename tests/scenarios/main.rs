@@ -11,6 +11,7 @@ mod proof;
 mod push;
 mod readme;
 mod recovery;
+mod reload;
 mod restart;
 mod secure_device;
 mod trace;

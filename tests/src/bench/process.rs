@@ -80,6 +80,12 @@ impl Process {
         Ok(kill_process(id, Signal::TERM)?)
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) -> io::Result<()> {
+        let id = Pid::from_child(&self.child);
+        Ok(kill_process(id, Signal::HUP)?)
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
