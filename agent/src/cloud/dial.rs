@@ -12,7 +12,6 @@ mod way;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -40,15 +39,7 @@ pub type Stream = Box<dyn ByteStream>;
 /// Opens connections.
 #[derive(Debug)]
 pub struct Dialler {
-    way: Mutex<Arc<Way>>,
-    watch: Watch,
-}
-
-/// Whether a reading of the configuration changed the way out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Followed {
-    Same,
-    Changed,
+    way: Way,
 }
 
 /// The way out, ready to be used.
@@ -106,40 +97,29 @@ enum Security {
 
 impl Dialler {
     pub fn new(out: WayOut) -> Self {
-        Self::watched_by(out, Watch::default())
+        Self::watched_by(out, &Watch::default())
     }
 
     /// Tells there when the cloud's certificate will be over.
-    pub fn watched_by(out: WayOut, watch: Watch) -> Self {
+    pub fn watched_by(out: WayOut, watch: &Watch) -> Self {
         Self {
-            way: Mutex::new(Arc::new(Way::new(out, &watch))),
-            watch,
+            way: Way::new(out, watch),
         }
-    }
-
-    /// Takes another way from the next connection on; the open ones stay.
-    pub fn follow(&self, out: WayOut) -> Followed {
-        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        if way.out == out {
-            // The files behind it may be new.
-            way.to_cloud.forget();
-            way.to_proxy.forget();
-            return Followed::Same;
-        }
-        *way = Arc::new(Way::new(out, &self.watch));
-        Followed::Changed
     }
 
     /// Opens a connection to the host and port of a url.
     pub async fn dial(&self, url: &Url) -> Result<Stream, DialError> {
         let target = Target::of(url)?;
-        let way = Arc::clone(&self.way.lock().unwrap_or_else(PoisonError::into_inner));
-        let stream = way.reach(&target).await?;
+        let stream = self.way.reach(&target).await?;
         match target.security {
             Security::Plain => Ok(stream),
             Security::Tls => {
                 let name = target.server_name()?;
-                let tls = way.to_cloud.connect(name, stream, STAGE_TIMEOUT).await?;
+                let tls = self
+                    .way
+                    .to_cloud
+                    .connect(name, stream, STAGE_TIMEOUT)
+                    .await?;
                 Ok(Box::new(tls))
             }
         }

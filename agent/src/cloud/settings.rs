@@ -81,7 +81,7 @@ impl Settings {
     }
 
     pub fn dialler(&self) -> Dialler {
-        Dialler::watched_by(self.way.clone(), self.watch.clone())
+        Dialler::watched_by(self.way.clone(), &self.watch)
     }
 
     /// What could be used before and cannot be used now, in words: a reload must not change to that.
