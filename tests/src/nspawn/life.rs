@@ -11,13 +11,13 @@ use super::{Is, Machine, Props, until};
 pub(crate) fn runs_at_once_and_says_what_it_lacks(machine: &Machine, props: &Props) -> Result<()> {
     let package = machine.bring(&props.package)?;
     machine.run(&["dpkg", "-i", &package])?;
-    site::says(machine, "there is no client secret")?;
+    site::says(machine, "there is no secret for the client")?;
     for (question, answer) in [("is-active", "active"), ("is-enabled", "enabled")] {
         let said = machine.run(&["systemctl", question, SERVICE])?;
         ensure!(said.trim() == answer, "{question}: {said}");
     }
     let status = machine.run(&["wardpost", "status"])?;
-    ensure!(status.contains("no client secret"), "{status}");
+    ensure!(status.contains("no secret for the client"), "{status}");
     Ok(())
 }
 
@@ -33,6 +33,32 @@ pub(crate) fn connects_and_delivers(machine: &Machine, props: &Props) -> Result<
     site::delivers(machine, 1)
 }
 
+/// All of it, or nothing: a file with a mistake fails the reload, and the agent goes on as before.
+pub(crate) fn reads_its_configuration_anew(machine: &Machine, _: &Props) -> Result<()> {
+    let process = machine.show(SERVICE, "MainPID")?;
+    machine.write(
+        HEMA,
+        "name = \"hema-1\"\nurl = \"mllp://127.0.0.1:2576\"\nenabled = false\n",
+    )?;
+    machine.run(&["systemctl", "reload", SERVICE])?;
+    let devices = machine.run(&["wardpost", "devices"])?;
+    ensure!(devices.contains("hema-1"), "{devices}");
+    machine.write(HEMA, "name = \"hema-1\"\nurl = 7\n")?;
+    let (code, said) = machine.attempt(&["systemctl", "reload", SERVICE])?;
+    ensure!(code != 0, "a broken file was taken: {said}");
+    std::fs::remove_file(machine.path(HEMA))?;
+    machine.run(&["systemctl", "reload", SERVICE])?;
+    ensure!(
+        machine.show(SERVICE, "MainPID")? == process,
+        "it was restarted"
+    );
+    ensure!(
+        machine.show(SERVICE, "ActiveState")? == "active",
+        "it does not run"
+    );
+    site::delivers(machine, 2)
+}
+
 pub(crate) fn is_missed_when_it_is_frozen(machine: &Machine, _: &Props) -> Result<()> {
     let restarted = restarts(machine)?;
     signal(machine, Signal::STOP)?;
@@ -40,15 +66,15 @@ pub(crate) fn is_missed_when_it_is_frozen(machine: &Machine, _: &Props) -> Resul
     let journal = machine.journal(SERVICE)?;
     ensure!(journal.contains("Watchdog timeout"), "{journal}");
     site::connected(machine)?;
-    site::delivers(machine, 2)
+    site::delivers(machine, 3)
 }
 
-/// A push is on its way to a disk that does not answer, so nothing is sent and nobody is told that it is safe. What the
+/// Orders and pushes have the same numbers here. A push is on its way to a disk that does not answer, so nothing is sent and nobody is told that it is safe. What the
 /// new process finds of it is an attempt without an end, on which a person has to decide.
 pub(crate) fn is_missed_when_its_disk_hangs(machine: &Machine, _: &Props) -> Result<()> {
     let restarted = restarts(machine)?;
     let disk = HungDisk::of(machine.process(SERVICE)?)?;
-    let mut caller = site::pushing(machine, 3)
+    let mut caller = site::pushing(machine, 4)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;
@@ -71,10 +97,10 @@ pub(crate) fn is_missed_when_its_disk_hangs(machine: &Machine, _: &Props) -> Res
     restarted(machine)?;
     caller.wait()?;
     site::connected(machine)?;
-    let story = machine.run(&["wardpost", "why", "3"])?;
+    let story = machine.run(&["wardpost", "why", "4"])?;
     ensure!(story.contains("uncertain"), "{story}");
-    machine.run(&["wardpost", "resend", "3"])?;
-    site::received_once(machine, 3)
+    machine.run(&["wardpost", "resend", "4"])?;
+    site::received_once(machine, 4)
 }
 
 pub(crate) fn is_started_anew_when_it_is_killed(machine: &Machine, _: &Props) -> Result<()> {
@@ -82,7 +108,7 @@ pub(crate) fn is_started_anew_when_it_is_killed(machine: &Machine, _: &Props) ->
     signal(machine, Signal::KILL)?;
     restarted(machine)?;
     site::connected(machine)?;
-    site::delivers(machine, 4)
+    site::delivers(machine, 5)
 }
 
 pub(crate) fn stops_in_good_order(machine: &Machine, _: &Props) -> Result<()> {
@@ -156,6 +182,8 @@ impl Drop for HungDisk {
         let _ = self.0.wait();
     }
 }
+
+const HEMA: &str = "/etc/wardpost/devices.d/hema-1.toml";
 
 /// The unit as it is, but with a watchdog that bites within a test.
 const IMPATIENT: &str = "[Service]\nWatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=100ms\n";

@@ -78,6 +78,10 @@ const ACTS: &[(&str, Act)] = &[
     ),
     ("its unit is little exposed", rating::is_little_exposed),
     (
+        "it is limited in memory and threads",
+        rating::is_limited_in_memory_and_threads,
+    ),
+    (
         "its hardening forbids what it is there for",
         probes::hardening_forbids_what_it_is_there_for,
     ),
@@ -86,6 +90,10 @@ const ACTS: &[(&str, Act)] = &[
         probes::serial_lines_may_be_opened,
     ),
     ("it connects and delivers", life::connects_and_delivers),
+    (
+        "it reads its configuration anew",
+        life::reads_its_configuration_anew,
+    ),
     (
         "it is missed when it is frozen",
         life::is_missed_when_it_is_frozen,

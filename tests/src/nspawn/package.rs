@@ -7,8 +7,8 @@ use super::{Machine, Props};
 
 pub(crate) fn upgrade_takes_the_queue_along(machine: &Machine, props: &Props) -> Result<()> {
     site::device_off(machine)?;
-    let (status, body) = site::push(machine, 5)?;
-    ensure!(status == 202, "order 5 was answered {status}: {body}");
+    let (status, body) = site::push(machine, 6)?;
+    ensure!(status == 202, "order 6 was answered {status}: {body}");
     let before = (version(machine)?, machine.show(SERVICE, "MainPID")?);
     let upgrade = machine.bring(&props.upgrade)?;
     machine.run(&["dpkg", "-i", &upgrade])?;
@@ -19,7 +19,7 @@ pub(crate) fn upgrade_takes_the_queue_along(machine: &Machine, props: &Props) ->
     );
     site::connected(machine)?;
     site::device_on(machine)?;
-    site::received_once(machine, 5)
+    site::received_once(machine, 6)
 }
 
 pub(crate) fn removing_keeps_queue_and_configuration(
@@ -41,7 +41,7 @@ pub(crate) fn removing_keeps_queue_and_configuration(
     site::connected(machine)?;
     let story = machine.run(&["wardpost", "why", "1"])?;
     ensure!(story.contains("delivered"), "{story}");
-    site::delivers(machine, 6)
+    site::delivers(machine, 7)
 }
 
 pub(crate) fn purging_leaves_nothing_behind(machine: &Machine, _: &Props) -> Result<()> {

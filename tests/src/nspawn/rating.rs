@@ -1,4 +1,4 @@
-//! What systemd itself thinks of the unit.
+//! What systemd itself makes of the unit: how exposed it is, whether it is understood, what it is limited to.
 
 use anyhow::{Result, ensure};
 
@@ -35,5 +35,27 @@ pub(crate) fn is_understood_completely(machine: &Machine, _: &Props) -> Result<(
         .filter(|line| line.contains("wardpost"))
         .collect();
     ensure!(about_us.is_empty(), "{said}");
+    Ok(())
+}
+
+pub(crate) fn is_limited_in_memory_and_threads(machine: &Machine, _: &Props) -> Result<()> {
+    let groups = machine.path("/sys/fs/cgroup/system.slice/wardpost.service");
+    for (controller, file, value) in [
+        ("memory", "memory.max", "1073741824"),
+        ("pids", "pids.max", "128"),
+    ] {
+        let controllers = std::fs::read_to_string(groups.join("cgroup.controllers"))?;
+        if !controllers
+            .split_whitespace()
+            .any(|name| name == controller)
+        {
+            eprintln!(
+                "NOT TRIED: {file}; another version of control groups owns {controller} on this machine"
+            );
+            continue;
+        }
+        let found = std::fs::read_to_string(groups.join(file))?;
+        ensure!(found.trim() == value, "{file} is {found}");
+    }
     Ok(())
 }
