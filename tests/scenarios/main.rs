@@ -14,6 +14,7 @@ mod recovery;
 mod reload;
 mod restart;
 mod secure_device;
+mod service;
 mod trace;
 mod way_out;
 mod wire;
