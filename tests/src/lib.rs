@@ -2,8 +2,9 @@
 //!
 //! [`sim`] has the devices, [`mod@bench`] wires agent, cloud stub and devices in one line for the stories in `scenarios/`,
 //! [`cloud`] is a fake cloud for what a well-behaved one never does, [`kill`] kills the agent at random and
-//! [`oracle`] judges what came of it, [`load`] measures, [`nspawn`] installs it under a real systemd, [`shim`] stands between the agent and its disk and [`wire`]
-//! between the agent and its peers, [`proxy`] on the way to the cloud, with the certificates of [`certs`].
+//! [`oracle`] judges what came of it, [`load`] measures, [`nspawn`] installs the package under a real systemd, [`shim`]
+//! stands between the agent and its disk, [`wire`] between the agent and its peers, [`proxy`] on the way to the cloud, with
+//! the certificates of [`certs`].
 //!
 //! This crate knows the agent only by its sockets, files and commands: it uses neither `device-drivers` nor
 //! `agent-core`, since a judge who shares the code shares the mistake.
