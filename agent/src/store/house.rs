@@ -31,17 +31,22 @@ impl<L: Lines> Writer<L> {
         known: Known,
         turn: &mut Turn,
     ) -> rusqlite::Result<()> {
-        let refusal = match known {
+        let refusal = match &known {
             Known::Callback(_) => None,
-            Known::No | Known::Content(_) => {
+            Known::No | Known::Content(_) | Known::After(_) => {
                 let bytes = push.body.0.len();
                 self.space.refusal(bytes, &self.connection, turn.now.mono)?
             }
         };
         match (refusal, push.reply_to()) {
             (None, _) => self.queue.accept(push, known, turn),
-            (Some(why), Some(to)) => turn.effects.push(Effect::Refused { to, why }),
-            (Some(_), None) => {}
+            (Some(why), to) => {
+                let refused = to.map(|to| Effect::Refused { to, why });
+                turn.effects.extend(refused);
+                if let Known::Content(earlier) = known {
+                    self.queue.cool(earlier);
+                }
+            }
         }
         Ok(())
     }

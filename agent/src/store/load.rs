@@ -2,55 +2,145 @@
 
 use agent_core::push::{DeviceNo, Print, PushId, Seq, State, Timestamp};
 use agent_core::queue::{
-    Attempted, BodyKept, DeviceConfig, Ended, EventFacts, Kind, Loader, PushFacts, ReplyTo,
+    Attempted, BodyKept, ColdBlock, ColdFacts, DeviceConfig, Ended, EventFacts, Kind, Loader,
+    OpenAs, PushFacts, ReplyTo,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
-/// Reads every push and every event into a loader.
+use super::segment;
+
+/// What [`push_facts`] reads.
+const PUSH: &str =
+    "id, device, at, tried, callback_hash, content_hash, callback, content_type, remote,
+    order_key, expires, joins";
+/// What [`event_facts`] reads.
+const EVENT: &str =
+    "seq, push, at, kind, state, level, reason, who, status, next, next_kind, taken";
+
+/// Reads what the newest segment says, and every row after it.
 pub(super) fn load(
     connection: &Connection,
     limit: usize,
     devices: Vec<(DeviceNo, DeviceConfig)>,
 ) -> rusqlite::Result<Loader> {
     let mut loader = Loader::new(limit, devices);
-    let mut pushes = connection.prepare(
-        "SELECT id, device, at, tried, callback_hash, content_hash, callback, content_type, remote,
-           order_key, expires, joins FROM push ORDER BY id",
-    )?;
-    let mut rows = pushes.query([])?;
-    while let Some(row) = rows.next()? {
-        loader.push(push_facts(row)?);
+    let mark = segment::mark(connection)?;
+    if let Some(mark) = mark {
+        loader.begin_at(mark);
+        load_cold(connection, &mut loader)?;
+        load_open(connection, &mut loader, mark.seq)?;
     }
-    let mut events = connection.prepare(
-        "SELECT seq, push, at, kind, state, level, reason, who, status, next, next_kind, taken
-         FROM event ORDER BY seq",
-    )?;
-    let mut rows = events.query([])?;
+    let (push, seq) = mark.map_or((0, 0), |mark| (mark.push.0, mark.seq.0));
+    let mut pushes = connection.prepare(&format!(
+        "SELECT {PUSH} FROM push WHERE id > ?1 ORDER BY id"
+    ))?;
+    let mut rows = pushes.query([push])?;
     while let Some(row) = rows.next()? {
-        loader.event(event_facts(row)?);
+        let facts = push_facts(row)?;
+        warm(connection, &mut loader, facts.joins)?;
+        loader.push(facts);
+    }
+    let mut events = connection.prepare(&format!(
+        "SELECT {EVENT} FROM event WHERE seq > ?1 ORDER BY seq"
+    ))?;
+    let mut rows = events.query([seq])?;
+    while let Some(row) = rows.next()? {
+        let facts = event_facts(row)?;
+        warm(connection, &mut loader, Some(facts.push))?;
+        warm(connection, &mut loader, facts.next.map(|(push, _)| push))?;
+        loader.event(facts);
     }
     Ok(loader)
+}
+
+fn load_cold(connection: &Connection, loader: &mut Loader) -> rusqlite::Result<()> {
+    let mut blocks = connection.prepare("SELECT block, bytes FROM cold ORDER BY block")?;
+    let mut rows = blocks.query([])?;
+    while let Some(row) = rows.next()? {
+        let block = ColdBlock {
+            no: row.get(0)?,
+            bytes: row.get(1)?,
+        };
+        if !loader.cold(&block) {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+    }
+    Ok(())
+}
+
+fn load_open(connection: &Connection, loader: &mut Loader, upto: Seq) -> rusqlite::Result<()> {
+    for (push, state) in open_states(connection)? {
+        let own = connection
+            .prepare_cached(&format!(
+                "SELECT {EVENT} FROM event WHERE push = ?1 AND seq <= ?2 ORDER BY seq"
+            ))?
+            .query_map(params![push.0, upto.0], event_facts)?
+            .collect::<rusqlite::Result<_>>()?;
+        loader.open(facts(connection, push)?, own, state);
+    }
+    Ok(())
+}
+
+pub(super) fn open_states(connection: &Connection) -> rusqlite::Result<Vec<(PushId, OpenAs)>> {
+    connection
+        .prepare("SELECT push, state FROM open ORDER BY push")?
+        .query_map([], |row| {
+            let state = OpenAs::from_number(row.get(1)?).ok_or(rusqlite::Error::InvalidQuery)?;
+            Ok((PushId(row.get(0)?), state))
+        })?
+        .collect()
+}
+
+fn warm(
+    connection: &Connection,
+    loader: &mut Loader,
+    push: Option<PushId>,
+) -> rusqlite::Result<()> {
+    if let Some(push) = push.filter(|push| loader.is_cold(*push)) {
+        loader.warm(facts(connection, push)?);
+    }
+    Ok(())
+}
+
+/// The row of a push that waits, so it must be there.
+fn facts(connection: &Connection, push: PushId) -> rusqlite::Result<PushFacts> {
+    connection
+        .prepare_cached(&format!("SELECT {PUSH} FROM push WHERE id = ?1"))?
+        .query_row([push.0], push_facts)
+}
+
+/// The row of a cold push; it waits, so it must be there.
+pub(super) fn cold_row(connection: &Connection, push: PushId) -> rusqlite::Result<ColdFacts> {
+    connection
+        .prepare_cached("SELECT device, at, expires, order_key FROM push WHERE id = ?1")?
+        .query_row([push.0], |row| {
+            Ok(ColdFacts {
+                id: push,
+                device: DeviceNo(row.get(0)?),
+                at: Timestamp(row.get(1)?),
+                expires: row.get::<_, Option<i64>>(2)?.map(Timestamp),
+                keys: prints_of(row.get_ref(3)?.as_str_or_null()?),
+            })
+        })
 }
 
 /// What a command must know of a push that the queue does not have.
 pub(super) fn ended(connection: &Connection, push: PushId) -> rusqlite::Result<Option<Ended>> {
     let found = connection
         .query_row(
-            "SELECT device, order_key, content_hash, joins, body IS NOT NULL,
+            "SELECT device, order_key, joins, body IS NOT NULL,
                (SELECT state FROM event WHERE push = ?1 AND state NOT NULL ORDER BY seq DESC LIMIT 1)
              FROM push WHERE id = ?1",
             params![push.0.cast_signed()],
             |row| {
-                let keys: String = row.get::<_, Option<String>>(1)?.unwrap_or_default();
-                let state: Option<i64> = row.get(5)?;
+                let state: Option<i64> = row.get(4)?;
                 Ok(Ended {
                     device: DeviceNo(row.get(0)?),
-                    keys: keys.lines().map(print_of).collect(),
-                    content: print(row.get(2)?),
+                    keys: prints_of(row.get_ref(1)?.as_str_or_null()?),
                     state: state.and_then(State::from_number).unwrap_or(State::Queued),
-                    joins: row.get::<_, Option<u64>>(3)?.map(PushId),
-                    body: if row.get(4)? { BodyKept::Yes } else { BodyKept::No },
+                    joins: row.get::<_, Option<u64>>(2)?.map(PushId),
+                    body: if row.get(3)? { BodyKept::Yes } else { BodyKept::No },
                 })
             },
         )
@@ -69,13 +159,16 @@ pub(crate) fn print_of_digest(digest: &[u8; 32]) -> Print {
     Print(u64::from_be_bytes(first).max(1))
 }
 
-fn print(number: i64) -> Option<Print> {
+pub(super) fn prints_of(keys: Option<&str>) -> Vec<Print> {
+    keys.unwrap_or_default().lines().map(print_of).collect()
+}
+
+pub(super) fn print(number: i64) -> Option<Print> {
     (number != 0).then(|| Print(number.cast_unsigned()))
 }
 
 fn push_facts(row: &Row<'_>) -> rusqlite::Result<PushFacts> {
     let callback: Option<String> = row.get(6)?;
-    let keys: Option<String> = row.get(9)?;
     let tried: Option<i64> = row.get(3)?;
     let remote = row.get::<_, Option<String>>(8)?.unwrap_or_default();
     let content_type = row.get::<_, Option<String>>(7)?.unwrap_or_default();
@@ -91,7 +184,7 @@ fn push_facts(row: &Row<'_>) -> rusqlite::Result<PushFacts> {
         tried: tried.and_then(Attempted::from_number),
         callback: print(row.get(4)?),
         content: print(row.get(5)?),
-        keys: keys.unwrap_or_default().lines().map(print_of).collect(),
+        keys: prints_of(row.get_ref(9)?.as_str_or_null()?),
         expires: row.get::<_, Option<i64>>(10)?.map(Timestamp),
         joins: row.get::<_, Option<u64>>(11)?.map(PushId),
         reply_to,

@@ -11,6 +11,7 @@ mod database;
 mod examine;
 mod fault;
 mod house;
+mod known;
 mod load;
 mod mutant;
 mod owner;
@@ -20,6 +21,7 @@ mod recover;
 mod remove;
 mod reserve;
 mod rows;
+mod segment;
 mod space;
 mod sweep;
 #[cfg(test)]

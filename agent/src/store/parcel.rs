@@ -31,9 +31,9 @@ impl Cache {
         Some(parcel)
     }
 
-    /// A push that ended without having been sent leaves its body here.
+    /// A push that ended without having been sent, or that waits for longer, leaves its body here.
     pub(super) fn forget_if_gone(&mut self, id: PushId, queue: &Queue) {
-        if !queue.is_live(id) {
+        if !queue.is_hot(id) {
             drop(self.take(id));
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::push::{DeviceNo, NewPush};
+use agent_core::queue::Queue;
 use tracing::warn;
 
 use super::database::sql;
@@ -15,6 +16,7 @@ use super::fault::{Fault, fault};
 use super::parcel::Cache;
 use super::reserve::Given;
 use super::rows::AuditChain;
+use super::segment::Segments;
 use super::space::FULL;
 use super::writer::{Batch, Writer};
 use super::{Lines, Request, StoreError, load};
@@ -137,7 +139,11 @@ impl<L: Lines> Writer<L> {
         let devices = self.wiring.devices.clone();
         let loader = load::load(&self.connection, self.wiring.limit, devices)
             .map_err(sql("read the queue back"))?;
-        self.queue = loader.resume(&self.queue, clock::now());
+        let old = std::mem::replace(&mut self.queue, Queue::new(0));
+        self.queue = loader.resume(old, clock::now());
+        self.segments = Segments::read(&self.connection).map_err(sql("read the segments"))?;
+        // It may have been the segment that found no room.
+        self.segments.wait_until(clock::mono().plus(SEGMENT_AFTER));
         self.chain = AuditChain::read(&self.connection).map_err(sql("read the audit chain"))?;
         Ok(())
     }
@@ -148,3 +154,4 @@ fn is_push(request: &Request) -> bool {
 }
 
 const NUDGE_AFTER: Duration = Duration::from_secs(1);
+const SEGMENT_AFTER: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! The store on a real database: real files, real syncs, real time.
 
 mod room;
+mod segments;
 mod sweep;
 
 use std::sync::mpsc as sync;
@@ -70,7 +71,7 @@ impl Bench {
         let (say, said) = mpsc::channel(64);
         let wiring = Wiring {
             devices: vec![(CHEM, device())],
-            limit: 1000,
+            limit: 10_000,
             bounds,
             lines: Hands(hand),
             said: say,
@@ -452,7 +453,7 @@ async fn an_uncertain_push_with_a_parked_one_behind_it_comes_back_the_same_way()
 fn only(device: DeviceConfig) -> Configuration {
     Configuration {
         devices: vec![(CHEM, device)],
-        limit: 10,
+        limit: 10_000,
         bounds: BOUNDS,
         asked: None,
     }

@@ -18,14 +18,16 @@ use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
 use agent_core::queue::{
     Attempted, AuditRow, Command, CommandError, DeviceConfig, Done, Effect, Known, Queue, Row, Turn,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::database::{self, sql};
+use super::fault::{Fault, fault};
 use super::mutant::{self, Mutant};
-use super::parcel::{Cache, parcel, parcel_of};
+use super::parcel::{Cache, parcel};
 use super::rows::AuditChain;
+use super::segment::Segments;
 use super::space::Space;
 use super::sweep::Sweep;
 use super::wal::Wal;
@@ -38,6 +40,8 @@ use crate::cloud::{Answer, Said};
 
 /// Requests that share a commit at most: what waits goes in, but one commit must stay short.
 const BATCH: usize = 256;
+/// Reads of cold pushes for one decision at most; with 512 rows each, more than any decision should need.
+const FEEDS: usize = 8;
 
 pub(super) fn start<L: Lines>(
     mut opened: Opened,
@@ -63,6 +67,7 @@ pub(super) fn start<L: Lines>(
         sweep: Sweep::default(),
         queue: Queue::new(0),
         chain: AuditChain::read(&opened.connection).map_err(sql("read the audit chain"))?,
+        segments: Segments::read(&opened.connection).map_err(sql("read the segments"))?,
         connection: opened.connection,
         cache: Cache::default(),
         shared: Arc::clone(&shared),
@@ -92,6 +97,7 @@ pub(super) fn start<L: Lines>(
 pub(super) struct Writer<L> {
     pub(super) queue: Queue,
     pub(super) chain: AuditChain,
+    pub(super) segments: Segments,
     pub(super) connection: Connection,
     pub(super) cache: Cache,
     shared: Arc<Shared>,
@@ -131,12 +137,16 @@ impl<L: Lines> Writer<L> {
         let agent = database::last_switch(&self.connection).map_err(sql("read the last status"))?;
         let mut turn = Turn::at(now);
         self.queue = loader.start(&mut turn);
+        self.segments
+            .recall(&self.connection, &mut self.queue, now)
+            .map_err(sql("read what came before"))?;
         self.queue.switch(agent, &mut turn);
         self.shared
             .taken
             .store(self.first_taken_mark().0, Ordering::Relaxed);
         let mut batch = Batch::default();
         self.write(turn, &mut batch)
+            .and_then(|()| self.feed(now, &mut batch))
             .and_then(|()| self.commit(&batch))
             .map_err(sql("record the start"))?;
         self.hand_out(batch)
@@ -181,9 +191,35 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    /// Writes down what is still only in memory.
+    /// Writes down what is still only in memory, and what makes the next start short.
     fn finish(&mut self) -> Result<(), StoreError> {
-        self.batch(std::iter::once(Request::FlushTaken))
+        self.batch(std::iter::once(Request::FlushTaken))?;
+        if !self.queue.segment_useful() {
+            return Ok(());
+        }
+        match self.last_segment() {
+            Err(source) if fault(&source) != Fault::Broken => {
+                warn!(error = %source, "no segment was written; the next start reads more rows");
+                Ok(())
+            }
+            done => done.map_err(sql("write the last segment")),
+        }
+    }
+
+    fn last_segment(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.segments.write(&self.connection, &mut self.queue)?;
+        self.connection.execute_batch("COMMIT")
+    }
+
+    /// A segment belongs into the commit of what it describes.
+    fn segment(&mut self, now: Now, batch: &Batch) -> rusqlite::Result<()> {
+        match batch.rows {
+            0 => Ok(()),
+            _ => self
+                .segments
+                .write_if_due(&self.connection, &mut self.queue, now),
+        }
     }
 
     fn batch(&mut self, requests: impl Iterator<Item = Request>) -> Result<(), StoreError> {
@@ -199,6 +235,7 @@ impl<L: Lines> Writer<L> {
                 Err(_) => batch.again.push(request),
             }
         }
+        let done = done.and_then(|()| self.segment(now, &batch));
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch)?,
             Err(_) if mutant::is(Mutant::FalseYes) => self.hand_out(batch)?,
@@ -273,7 +310,8 @@ impl<L: Lines> Writer<L> {
             }
             question => self.answer_question(question, &mut turn, batch)?,
         }
-        self.write(turn, batch)
+        self.write(turn, batch)?;
+        self.feed(now, batch)
     }
 
     fn line(&mut self, device: DeviceNo, event: LineEvent, turn: &mut Turn) {
@@ -303,10 +341,10 @@ impl<L: Lines> Writer<L> {
             Request::Barrier(reply) => batch.reply(reply, ()),
             Request::Report(reply) => batch.reply(reply, self.queue.report()),
             Request::List(filter, limit, reply) => {
-                batch.reply(reply, self.queue.list(filter, limit, turn.now));
+                batch.reply(reply, self.list(filter, limit, turn.now)?);
             }
             Request::Explain(push, reply) => {
-                batch.reply(reply, self.queue.waiting_push(push, turn.now));
+                batch.reply(reply, self.waiting(push, turn.now)?);
             }
             _ => {}
         }
@@ -342,43 +380,15 @@ impl<L: Lines> Writer<L> {
         }));
     }
 
-    /// Compares a push with what it may repeat.
-    fn known(&self, push: &NewPush, now: Now) -> rusqlite::Result<Known> {
-        let suspects = self.queue.suspects(push, now);
-        if let (Some(id), Some(callback)) = (suspects.callback, &push.callback)
-            && self.callback_of(id)?.as_ref() == Some(&callback.text)
-        {
-            return Ok(Known::Callback(id));
-        }
-        if let Some(id) = suspects.content
-            && let Some(earlier) = parcel(&self.connection, id)?
-        {
-            let digest = self.wiring.join_digest;
-            let own = digest(&parcel_of(push));
-            if own.is_some() && own == digest(&earlier) {
-                return Ok(Known::Content(id));
-            }
-        }
-        Ok(Known::No)
-    }
-
-    fn callback_of(&self, push: PushId) -> rusqlite::Result<Option<String>> {
-        self.connection
-            .prepare_cached("SELECT callback FROM push WHERE id = ?1")?
-            .query_row(params![push.0.cast_signed()], |row| row.get(0))
-            .optional()
-            .map(Option::flatten)
-    }
-
     fn own(&mut self, push: Arc<NewPush>, own: Own, turn: &mut Turn) -> rusqlite::Result<()> {
         let known = self.known(&push, turn.now)?;
         let answer = match own {
             // A repeated callback is the same command: it is not carried out twice.
-            _ if known != Known::No => agent_core::queue::OwnAnswer::empty(),
+            _ if matches!(known, Known::Callback(_)) => agent_core::queue::OwnAnswer::empty(),
             Own::Said(answer) => answer,
             Own::Does(command, word) => word(&self.command(&command, turn)?),
         };
-        self.queue.accept_own(push, known, answer, turn);
+        self.queue.accept_own(push, &known, answer, turn);
         Ok(())
     }
 
@@ -387,6 +397,7 @@ impl<L: Lines> Writer<L> {
         command: &Command,
         turn: &mut Turn,
     ) -> rusqlite::Result<Result<Done, CommandError>> {
+        self.warm(command.push)?;
         if self.queue.is_live(command.push) {
             return Ok(self.queue.command(command, turn));
         }
@@ -399,6 +410,24 @@ impl<L: Lines> Writer<L> {
         })
     }
 
+    /// Reads the rows that the queue wants before it goes on, within the same commit; what is left comes with the next.
+    fn feed(&mut self, now: Now, batch: &mut Batch) -> rusqlite::Result<()> {
+        for _ in 0..FEEDS {
+            let wanted = self.queue.wants();
+            if wanted.is_empty() {
+                break;
+            }
+            let rows: rusqlite::Result<Vec<_>> = wanted
+                .into_iter()
+                .map(|push| load::cold_row(&self.connection, push))
+                .collect();
+            let mut turn = Turn::at(now);
+            self.queue.thaw(rows?, &mut turn);
+            self.write(turn, batch)?;
+        }
+        Ok(())
+    }
+
     /// Writes the rows of one decision into the transaction, which begins with the first of them.
     fn write(&mut self, turn: Turn, batch: &mut Batch) -> rusqlite::Result<()> {
         if !turn.rows.is_empty() && batch.rows == 0 {
@@ -408,7 +437,9 @@ impl<L: Lines> Writer<L> {
         for row in &turn.rows {
             batch.rows += 1;
             rows::write(&self.connection, row, &mut self.chain)?;
-            if let Row::Push(row) = row {
+            if let Row::Push(row) = row
+                && self.queue.is_hot(row.id)
+            {
                 self.cache.keep(row.id, &row.push, row.joins.is_some());
             }
         }

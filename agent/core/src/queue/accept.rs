@@ -5,25 +5,40 @@ use std::sync::Arc;
 use super::rows::{Attempted, Effect, Kind, PushRow, ReplyTo, Row, Told, Turn};
 use super::{Live, Phase, Queue};
 use crate::delivery::Words;
-use crate::join::{Fate, Remembered};
-use crate::push::{Dedupe, DeviceNo, NewPush, Now, PushId, State, Timestamp, WhenUnreachable};
+use crate::join::{Older, Remembered};
+use crate::push::{
+    Dedupe, DeviceNo, NewPush, Now, Print, PushId, State, Timestamp, WhenUnreachable,
+};
 use crate::queue::device::Line;
 
-/// Earlier pushes that this one may be a repetition of. The prints match; the caller compares the real thing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// Earlier pushes that this one may be a repetition of, newest first. Prints match; the caller compares the real thing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Suspects {
-    pub callback: Option<PushId>,
-    pub content: Option<PushId>,
+    pub callback: Vec<PushId>,
+    /// For each order key, those that may have it; empty where nobody may have any of them.
+    pub keys: Vec<Vec<PushId>>,
+}
+
+/// The newest push of an order key, as its rows tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Earlier {
+    pub id: PushId,
+    pub keys: Vec<Print>,
+    pub content: Option<Print>,
+    /// Its last state, and since when.
+    pub last: Option<(State, Timestamp)>,
 }
 
 /// What the comparison of the suspects has shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Known {
     No,
     /// That push has this very callback.
     Callback(PushId),
-    /// That push is the same order to the same device with the same options.
+    /// That push is the same order to the same device with the same options. It is not cold.
     Content(PushId),
+    /// It comes after these, each the newest so far of that order key.
+    After(Vec<Older>),
 }
 
 /// What the agent itself answers to a push to `device://self`.
@@ -56,21 +71,41 @@ impl OwnAnswer {
 
 impl Queue {
     /// Finds what `push` may repeat, by its prints.
-    pub fn suspects(&self, push: &NewPush, now: Now) -> Suspects {
-        let callback = push
-            .callback
-            .as_ref()
-            .and_then(|callback| self.memory.by_callback(callback.print));
-        let content = push
-            .content
-            .filter(|_| push.options.dedupe == Dedupe::On)
-            .and_then(|content| {
-                self.memory
-                    .by_content(push.device, &push.key_prints, content)
+    pub fn suspects(&self, push: &NewPush) -> Suspects {
+        let last = self.last_push;
+        let callback = push.callback.as_ref();
+        let callback = callback.map(|callback| self.memory.by_callback(callback.print, last));
+        let by_key = |key: &Print| self.memory.by_key(push.device, *key, last);
+        let any = push.key_prints.iter().any(|key| !by_key(key).is_empty());
+        let keys = push.key_prints.iter().filter(|_| any).map(by_key);
+        Suspects {
+            callback: callback.unwrap_or_default(),
+            keys: keys.collect(),
+        }
+    }
+
+    /// A push that repeats nothing, by the newest push so far of each of its keys.
+    pub fn after(push: &NewPush, newest: Vec<Option<Earlier>>) -> Known {
+        let keys = push.key_prints.iter().zip(newest);
+        let older = keys.filter_map(|(key, earlier)| {
+            earlier.map(|Earlier { id, keys, .. }| Older {
+                key: *key,
+                id,
+                keys,
             })
-            .filter(|(_, fate)| self.absorbs(push.device, *fate, now))
-            .map(|(id, _)| id);
-        Suspects { callback, content }
+        });
+        Known::After(older.collect())
+    }
+
+    /// Whether `push` is the same order as the newest one of each of its keys, as far as prints tell.
+    pub fn may_join(&self, push: &NewPush, newest: &[Option<Earlier>], now: Now) -> Option<PushId> {
+        let content = push.content.filter(|_| push.options.dedupe == Dedupe::On)?;
+        let first = newest.first()?.as_ref()?;
+        let of_all = newest
+            .iter()
+            .all(|other| other.as_ref().is_some_and(|other| other.id == first.id));
+        let same = of_all && first.content == Some(content);
+        (same && self.absorbs(push.device, first, now)).then_some(first.id)
     }
 
     /// Takes in one push whose suspects have been compared.
@@ -81,11 +116,15 @@ impl Queue {
         }
         if let Some(why) = self.refusal(&push) {
             refuse(&push, why, turn);
+            if let Known::Content(earlier) = known {
+                self.cool(earlier);
+            }
             return;
         }
         match known {
             Known::Content(earlier) => self.follow(push, earlier, turn),
-            Known::No | Known::Callback(_) => self.enqueue(push, turn),
+            Known::After(older) => self.enqueue(push, &older, turn),
+            Known::No | Known::Callback(_) => self.enqueue(push, &[], turn),
         }
     }
 
@@ -93,12 +132,12 @@ impl Queue {
     pub fn accept_own(
         &mut self,
         push: Arc<NewPush>,
-        known: Known,
+        known: &Known,
         answer: OwnAnswer,
         turn: &mut Turn,
     ) {
         if let Known::Callback(id) = known {
-            self.remind(id, turn);
+            self.remind(*id, turn);
             return;
         }
         let id = self.admit(
@@ -106,6 +145,7 @@ impl Queue {
             Start {
                 phase: Phase::Waiting,
                 expires: None,
+                older: &[],
             },
             turn.now,
         );
@@ -126,7 +166,7 @@ impl Queue {
         });
         self.answer(&mut row, answer.status, Told::Device(answer.words), turn);
         turn.rows.push(Row::Event(row));
-        self.bury(id, Fate::Failed);
+        self.bury(id, turn.now);
     }
 
     /// The callback came again: its answer goes out again, or comes when there is one.
@@ -153,10 +193,10 @@ impl Queue {
                  drained, or look at `wardpost queue --device {name}`"
             ));
         }
-        if self.live.len() >= self.limit {
+        if self.total >= self.limit {
             return Some(format!(
                 "the agent's queue is full ({} pushes wait); push again when it has drained",
-                self.live.len()
+                self.total
             ));
         }
         match (&device.line, policy.when_unreachable) {
@@ -167,28 +207,27 @@ impl Queue {
         }
     }
 
-    fn absorbs(&self, device: DeviceNo, fate: Fate, now: Now) -> bool {
-        match fate {
-            Fate::Open => true,
-            Fate::Failed => false,
-            Fate::Delivered(at) => self
+    fn absorbs(&self, device: DeviceNo, earlier: &Earlier, now: Now) -> bool {
+        match earlier.last {
+            _ if self.is_live(earlier.id) => true,
+            Some((State::Delivered, at)) => self
                 .devices
                 .get(&device)
                 .is_some_and(|d| now.utc.since(at) <= d.config.policy.rejoin_window),
+            // What failed never absorbs a new push.
+            _ => false,
         }
     }
 
-    fn enqueue(&mut self, push: Arc<NewPush>, turn: &mut Turn) {
+    fn enqueue(&mut self, push: Arc<NewPush>, older: &[Older], turn: &mut Turn) {
         let no = push.device;
         let expires = self.expires(&push, turn.now);
-        let id = self.admit(
-            &push,
-            Start {
-                phase: Phase::Waiting,
-                expires,
-            },
-            turn.now,
-        );
+        let start = Start {
+            phase: Phase::Waiting,
+            expires,
+            older,
+        };
+        let id = self.admit(&push, start, turn.now);
         if let Some(device) = self.devices.get_mut(&no) {
             device.waiting.insert(id);
         }
@@ -201,6 +240,8 @@ impl Queue {
             push,
         };
         self.enqueue_row(row, turn);
+        // Where nobody waits for an answer, its row is enough already.
+        self.cool(id);
     }
 
     /// Writes the push, with its first attempt in the same row if it may go at once.
@@ -229,6 +270,7 @@ impl Queue {
             Start {
                 phase: Phase::Follows(earlier),
                 expires: None,
+                older: &[],
             },
             turn.now,
         );
@@ -240,7 +282,7 @@ impl Queue {
             joins: Some(earlier),
             push,
         })));
-        match self.live.get_mut(&earlier) {
+        match self.touch(earlier) {
             Some(leader) => leader.followers.push(id),
             // The earlier one was delivered a moment ago: its words are this one's answer too.
             None => self.settle_follower(id, device, earlier, turn),
@@ -248,28 +290,32 @@ impl Queue {
     }
 
     /// Gives a push its number and its place among the living.
-    fn admit(&mut self, push: &NewPush, start: Start, now: Now) -> PushId {
+    fn admit(&mut self, push: &NewPush, start: Start<'_>, now: Now) -> PushId {
         let id = self.number();
         let reply_to = push.reply_to().map(Box::new);
         // A follower takes no part in the order of its key: the push it joined stands for both.
         let leads = !matches!(start.phase, Phase::Follows(_));
+        let keys: Box<[Print]> = if leads {
+            push.key_prints.clone().into()
+        } else {
+            Box::default()
+        };
         let seen = Remembered {
+            id,
             device: push.device,
             callback: push.callback.as_ref().map(|callback| callback.print),
-            content: push.content.filter(|_| leads),
-            keys: if leads {
-                push.key_prints.clone().into()
-            } else {
-                Box::default()
+            // Nothing joins a push to the agent itself.
+            keys: match push.device {
+                DeviceNo::SELF => Box::default(),
+                _ => keys.clone(),
             },
-            fate: Fate::Open,
         };
-        let mut live = Live::new(&seen, now.utc);
+        let mut live = Live::new(push.device, keys, now.utc);
         live.phase = start.phase;
         live.expires = start.expires;
         live.answer_by = now.mono.plus(self.answer_within(push));
         live.reply_to = reply_to;
-        self.bear(id, seen, live);
+        self.bear(&seen, start.older, live);
         id
     }
 
@@ -295,9 +341,11 @@ impl Queue {
 }
 
 /// How a push begins.
-struct Start {
+struct Start<'a> {
     phase: Phase,
     expires: Option<Timestamp>,
+    /// The newest pushes so far of its order keys.
+    older: &'a [Older],
 }
 
 /// Tells the caller that nothing was kept. Without a callback there is nobody to tell.

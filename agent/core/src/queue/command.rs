@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::rows::{AuditRow, Kind, Row, Turn};
 use super::settle::End;
 use super::{Live, Phase, Queue};
-use crate::join::{Fate, Remembered};
+use crate::join::Remembered;
 use crate::push::{DeviceNo, Now, Print, PushId, State};
 
 /// One command, by whom and why.
@@ -77,7 +77,6 @@ pub enum CommandError {
 pub struct Ended {
     pub device: DeviceNo,
     pub keys: Vec<Print>,
-    pub content: Option<Print>,
     pub state: State,
     pub joins: Option<PushId>,
     pub body: BodyKept,
@@ -92,15 +91,18 @@ pub enum BodyKept {
 impl Queue {
     /// Whether the queue has this push; if not, the rows must be asked.
     pub fn is_live(&self, push: PushId) -> bool {
-        self.live.contains_key(&push)
+        self.live.contains_key(&push) || self.is_cold(push)
     }
 
-    /// Carries out a command on a push that is not final.
+    /// Carries out a command on a push that is not final, nor cold.
     pub fn command(&mut self, command: &Command, turn: &mut Turn) -> Result<Done, CommandError> {
         let id = command.push;
         let live = self.live.get(&id).ok_or(CommandError::Unknown(id))?;
         let no = live.device;
-        self.permitted(command)?;
+        if let Err(refused) = self.permitted(command) {
+            self.cool(id);
+            return Err(refused);
+        }
         match command.verb {
             Verb::Hold => self.hold(command, turn),
             Verb::Release | Verb::Resend => self.release(command, turn),
@@ -133,6 +135,7 @@ impl Queue {
         let new = self.enqueue_copy(old, ended, turn);
         turn.rows.push(Row::Audit(audit(command, turn.now)));
         self.begin(device, turn);
+        self.cool(new);
         Ok(Done::Again { old, new })
     }
 
@@ -175,8 +178,10 @@ impl Queue {
         let Some(device) = self.devices.get_mut(&live.device) else {
             return;
         };
-        device.waiting.remove(&id);
+        device.waiting.remove(id);
         device.block(id, &live.keys);
+        live.touched = true;
+        self.changes.mark(id);
         live.phase = Phase::Operator(why.clone());
         device.kept_back += 1;
         let no = live.device;
@@ -195,7 +200,7 @@ impl Queue {
             .get(&id)
             .is_some_and(|live| matches!(live.phase, Phase::Uncertain(_)));
         self.unhold(id);
-        let Some(live) = self.live.get_mut(&id) else {
+        let Some(live) = self.touch(id) else {
             return;
         };
         live.failures = 0;
@@ -243,11 +248,10 @@ impl Queue {
     fn enqueue_copy(&mut self, from: PushId, ended: Ended, turn: &mut Turn) -> PushId {
         let id = self.number();
         let seen = Remembered {
+            id,
             device: ended.device,
             callback: None,
-            content: ended.content,
             keys: ended.keys.into(),
-            fate: Fate::Open,
         };
         let device = self.devices.get_mut(&ended.device);
         let age = device.and_then(|device| {
@@ -255,9 +259,9 @@ impl Queue {
             device.config.policy.expires
         });
         let expires = age.map(|age| turn.now.utc.plus(age));
-        let mut live = Live::new(&seen, turn.now.utc);
+        let mut live = Live::new(seen.device, seen.keys.clone(), turn.now.utc);
         live.expires = expires;
-        self.bear(id, seen, live);
+        self.bear(&seen, &[], live);
         turn.rows.push(Row::Copy {
             id,
             from,

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::time::Duration;
 
-use crate::push::{Mono, Policy, Print, PushId};
+use super::ids::{IdSet, Waiting};
+use crate::push::{
+    Completing, DeviceNo, HoldScope, Mono, OnUncertain, Policy, Print, PushId, WhenUnreachable,
+};
 
 /// What the queue is told of a device when the configuration is applied.
 #[derive(Clone, Debug)]
@@ -19,8 +23,10 @@ pub(crate) struct Device {
     pub(crate) config: DeviceConfig,
     pub(crate) line: Line,
     pub(crate) sending: Option<PushId>,
-    /// Ready in their turn, lowest first.
-    pub(crate) waiting: BTreeSet<PushId>,
+    /// Ready in their turn, lowest first, with all that is known of them.
+    pub(crate) waiting: Waiting,
+    /// Ready in their turn, of which no more than the number is kept.
+    pub(crate) cold: IdSet,
     /// Held pushes and those parked behind them, by order key.
     pub(crate) blocked: HashMap<Print, BTreeSet<PushId>>,
     /// Pushes of this device that are not final.
@@ -96,13 +102,35 @@ impl fmt::Display for Reason {
     }
 }
 
+impl DeviceConfig {
+    /// For a device that no configuration names: it keeps its queue.
+    pub(super) fn unnamed(no: DeviceNo) -> Self {
+        Self {
+            name: format!("device number {}", no.0),
+            enabled: false,
+            policy: Policy {
+                answer_within: Duration::from_secs(8),
+                when_unreachable: WhenUnreachable::Queue,
+                rejoin_window: Duration::from_mins(10),
+                on_uncertain: OnUncertain::Hold,
+                hold_scope: HoldScope::Order,
+                expires: None,
+                paused: true,
+                max_queued: 0,
+                completing: Completing::AtOnce,
+            },
+        }
+    }
+}
+
 impl Device {
     pub(crate) fn new(config: DeviceConfig) -> Self {
         Self {
             config,
             line: Line::Resting,
             sending: None,
-            waiting: BTreeSet::new(),
+            waiting: Waiting::default(),
+            cold: IdSet::default(),
             blocked: HashMap::new(),
             live: 0,
             uncertain: 0,
@@ -142,6 +170,29 @@ impl Device {
         behind
     }
 
+    /// The lowest that waits, whatever is known of it.
+    pub(crate) fn first(&self) -> Option<PushId> {
+        let both = [self.waiting.first(), self.cold.first()];
+        both.into_iter().flatten().min()
+    }
+
+    /// Whether so many that are known stand before the first of which only the number is kept.
+    pub(crate) fn has_ahead(&self, count: usize) -> bool {
+        let Some(cold) = self.cold.first() else {
+            return true;
+        };
+        match count.checked_sub(1) {
+            None => true,
+            Some(before) => self.waiting.nth(before).is_some_and(|id| id < cold),
+        }
+    }
+
+    /// Whether so many stand before this one, of which all may be known.
+    pub(crate) fn has_before(&self, id: PushId, count: usize) -> bool {
+        self.cold.first().is_some_and(|cold| cold < id)
+            || self.waiting.nth(count).is_some_and(|nth| nth <= id)
+    }
+
     /// A condition of the device that keeps every push waiting.
     pub(crate) fn condition(&self) -> Option<Reason> {
         if !self.config.enabled {
@@ -163,6 +214,6 @@ impl Device {
     }
 
     fn holds_all(&self) -> bool {
-        self.config.policy.hold_scope == crate::push::HoldScope::Device
+        self.config.policy.hold_scope == HoldScope::Device
     }
 }

@@ -1,16 +1,19 @@
 //! The queue as the rows tell it: at start, and after a failed commit.
 //!
-//! Pushes are given in ascending order, then events in ascending order, then [`Loader::finish`] judges what was open:
-//! an `attempt` goes again, a `completing` is uncertain.
+//! First comes what the newest segment says: the mark, the cold blocks, the open pushes. Then what came after it: pushes
+//! in ascending order, then events in ascending order. Then [`Loader::start`] judges what was open: an `attempt` goes
+//! again, a `completing` is uncertain. Without a segment all rows came after it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
+use super::device::{Device, DeviceConfig, Line};
 use super::rows::{Attempted, Kind, ReplyTo, Row, Turn};
-use super::{Live, Phase, Queue};
+use super::segment::{ColdBlock, Mark, OpenAs};
+use super::{IdHasher, Live, Phase, Queue};
 use crate::delivery::{self, Outcome, Verdict};
-use crate::join::{Fate, Remembered};
+use crate::join::{BLOCK, Remembered};
 use crate::push::{DeviceNo, Now, Print, PushId, Seq, State, Timestamp};
-use crate::queue::device::{DeviceConfig, Line};
 
 /// One row of the push table.
 #[derive(Clone, Debug)]
@@ -48,8 +51,8 @@ pub struct EventFacts {
 #[derive(Debug)]
 pub struct Loader {
     queue: Queue,
-    pushes: HashMap<PushId, Track>,
-    order: Vec<PushId>,
+    /// What is not final and more than cold, as far as is known.
+    pushes: BTreeMap<PushId, Track>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,8 @@ struct Track {
     resent: u8,
     traces: bool,
     answered: bool,
+    /// More has happened to it than that its caller was answered.
+    touched: bool,
 }
 
 #[derive(Debug)]
@@ -67,58 +72,138 @@ enum Fold {
     Open(Attempted),
     Uncertain(String),
     Operator(String),
-    Final(Fate),
+    Final,
 }
 
 impl Loader {
     pub fn new(limit: usize, devices: impl IntoIterator<Item = (DeviceNo, DeviceConfig)>) -> Self {
         let mut queue = Queue::new(limit);
         for (no, config) in devices {
-            queue.devices.insert(no, super::Device::new(config));
+            queue.devices.insert(no, Device::new(config));
         }
-        Self {
-            queue,
-            pushes: HashMap::new(),
-            order: Vec::new(),
-        }
+        let pushes = BTreeMap::new();
+        Self { queue, pushes }
     }
 
-    pub fn push(&mut self, facts: PushFacts) {
-        self.queue.last_push = self.queue.last_push.max(facts.id);
-        self.order.push(facts.id);
-        let phase = facts.tried.map_or(Fold::Waiting, Fold::Open);
-        let track = Track {
-            phase,
-            resent: 0,
-            traces: false,
-            answered: facts.reply_to.is_none(),
-            facts,
+    /// Keeps fewer of each device's next pushes whole than is usual.
+    #[must_use]
+    pub fn window(mut self, window: usize) -> Self {
+        self.queue.window = window;
+        self
+    }
+
+    /// Begins at the newest segment instead of at the first row.
+    pub fn begin_at(&mut self, mark: Mark) {
+        self.queue.last_push = mark.push;
+        self.queue.last_seq = mark.seq;
+        self.queue.last_answer = mark.answer;
+        self.queue.taken = mark.taken;
+    }
+
+    /// A block of pushes that only waited when the newest segment was written. Whether its bytes make sense.
+    #[must_use]
+    pub fn cold(&mut self, block: &ColdBlock) -> bool {
+        let Some(waits) = block.decode() else {
+            return false;
         };
+        self.queue.floors.note(block.no, waits.floor);
+        for (no, ids) in waits.ids {
+            self.queue.total += ids.len();
+            let device = self.queue.device_or_off(no);
+            device.live += ids.len();
+            for id in ids {
+                device.cold.insert(id);
+            }
+        }
+        true
+    }
+
+    /// A push to which more had happened when the newest segment was written, with its events up to then.
+    pub fn open(&mut self, facts: PushFacts, events: Vec<EventFacts>, state: OpenAs) {
+        let mut track = Track::new(facts);
+        for event in events {
+            track.fold(event);
+        }
+        track.stand(state);
         self.pushes.insert(track.facts.id, track);
     }
 
+    /// Whether the row of this push must be given with [`Loader::warm`] before whatever names it.
+    pub fn is_cold(&self, push: PushId) -> bool {
+        self.queue.is_cold(push)
+    }
+
+    /// The row of a cold push that a row after the newest segment names.
+    pub fn warm(&mut self, facts: PushFacts) {
+        let device = self.queue.device_or_off(facts.device);
+        if device.cold.remove(facts.id) {
+            device.live -= 1;
+            self.queue.total -= 1;
+            let mut track = Track::new(facts);
+            track.answered = true;
+            self.pushes.insert(track.facts.id, track);
+        }
+    }
+
+    /// A push after the newest segment. The one that it joins is not cold.
+    pub fn push(&mut self, facts: PushFacts) {
+        self.queue.last_push = self.queue.last_push.max(facts.id);
+        self.queue.changes.mark(facts.id);
+        if let Some(leader) = facts.joins {
+            self.queue.changes.mark(leader);
+        }
+        let leads = facts.joins.is_none() && facts.device != DeviceNo::SELF;
+        let seen = Remembered {
+            id: facts.id,
+            device: facts.device,
+            callback: facts.callback,
+            keys: if leads {
+                facts.keys.clone().into()
+            } else {
+                Box::default()
+            },
+        };
+        self.queue.memory.learn(&seen, &[], |_| true);
+        let mut track = Track::new(facts);
+        if let Some(kind) = track.facts.tried {
+            track.phase = Fold::Open(kind);
+            track.touched = true;
+        }
+        self.pushes.insert(track.facts.id, track);
+    }
+
+    /// An event after the newest segment. The pushes that it names are not cold.
     pub fn event(&mut self, facts: EventFacts) {
         self.queue.last_seq = self.queue.last_seq.max(facts.seq);
+        self.queue.changes.events += 1;
         if let Some(taken) = facts.taken {
             self.queue.taken = self.queue.taken.max(taken);
         }
         if facts.status.is_some() {
             self.queue.last_answer = facts.seq;
         }
-        let next = facts.next;
-        if let Some(track) = self.pushes.get_mut(&facts.push) {
+        let (next, id, at) = (facts.next, facts.push, facts.at);
+        if let Some(track) = self.pushes.get_mut(&id) {
+            self.queue.changes.mark(id);
             track.fold(facts);
+            if matches!(track.phase, Fold::Final) {
+                self.pushes.remove(&id);
+                self.queue.memory.ended(id, at);
+            }
         }
         if let Some((push, kind)) = next
             && let Some(track) = self.pushes.get_mut(&push)
         {
+            self.queue.changes.mark(push);
             track.phase = Fold::Open(kind);
+            track.touched = true;
         }
     }
 
     /// The queue of a process that has just started, and what the crash has made of open attempts.
     pub fn start(self, turn: &mut Turn) -> Queue {
         let (mut queue, open) = self.fold(turn.now);
+        queue.memory.recount(living(&queue.live, &queue.devices));
         for (id, kind) in open {
             queue.judge_open(id, kind, turn);
         }
@@ -126,11 +211,12 @@ impl Loader {
     }
 
     /// The queue after a commit that failed while `old` was alive: open attempts are still with their lines.
-    pub fn resume(self, old: &Queue, now: Now) -> Queue {
+    pub fn resume(self, old: Queue, now: Now) -> Queue {
         let (mut queue, open) = self.fold(now);
         queue.session = old.session;
         queue.agent = old.agent;
         queue.taken = queue.taken.max(old.taken);
+        queue.window = old.window;
         for (no, device) in &mut queue.devices {
             let Some(before) = old.devices.get(no) else {
                 continue;
@@ -144,28 +230,64 @@ impl Loader {
         for (id, _) in open {
             queue.still_sending(id);
         }
+        queue.memory.resume(old.memory);
+        queue.memory.recount(living(&queue.live, &queue.devices));
         queue
     }
 
     fn fold(mut self, now: Now) -> (Queue, Vec<(PushId, Attempted)>) {
         self.queue.taken_on_disk = self.queue.taken;
         let mut open = Vec::new();
-        for id in std::mem::take(&mut self.order) {
-            let Some(track) = self.pushes.remove(&id) else {
-                continue;
-            };
+        for (id, track) in self.pushes {
             if let Fold::Open(kind) = track.phase {
                 open.push((id, kind));
             }
-            self.queue.recall(id, track, now);
+            self.queue.enlist_again(track, now);
         }
+        self.queue.cool_plain();
         (self.queue, open)
     }
 }
 
+/// Every push that is not final.
+fn living<'a>(
+    live: &'a HashMap<PushId, Live, BuildHasherDefault<IdHasher>>,
+    devices: &'a BTreeMap<DeviceNo, Device>,
+) -> impl Iterator<Item = PushId> + 'a {
+    let cold = devices.values().flat_map(|device| device.cold.iter());
+    live.keys().copied().chain(cold)
+}
+
 impl Track {
+    fn new(facts: PushFacts) -> Self {
+        Self {
+            phase: Fold::Waiting,
+            resent: 0,
+            traces: false,
+            answered: facts.reply_to.is_none(),
+            touched: false,
+            facts,
+        }
+    }
+
+    /// Takes over where it stood. Its own events do not tell of an attempt that rode on another push's row.
+    fn stand(&mut self, state: OpenAs) {
+        self.touched |= state != OpenAs::Waiting;
+        let phase = std::mem::replace(&mut self.phase, Fold::Waiting);
+        self.phase = match (state, phase) {
+            (OpenAs::Waiting, _) => Fold::Waiting,
+            (OpenAs::Attempt, _) => Fold::Open(Attempted::Attempt),
+            (OpenAs::Completing, _) => Fold::Open(Attempted::Completing),
+            (OpenAs::Uncertain, Fold::Uncertain(why)) => Fold::Uncertain(why),
+            (OpenAs::Uncertain, _) => Fold::Uncertain(String::new()),
+            (OpenAs::Operator, Fold::Operator(why)) => Fold::Operator(why),
+            (OpenAs::Operator, _) => Fold::Operator(String::new()),
+        };
+    }
+
     fn fold(&mut self, facts: EventFacts) {
         self.answered |= facts.status.is_some();
+        self.touched |= facts.kind != Kind::Answered;
         self.resent = facts.resend.unwrap_or(self.resent);
         let was_uncertain = matches!(self.phase, Fold::Uncertain(_));
         self.traces |= facts.resend.is_some() || (was_uncertain && facts.kind == Kind::Released);
@@ -178,50 +300,62 @@ impl Track {
                 None => Fold::Uncertain(reason),
                 Some(_) => Fold::Operator(reason),
             },
-            Kind::Settled => Fold::Final(match facts.state {
-                Some(State::Delivered) => Fate::Delivered(facts.at),
-                _ => Fate::Failed,
-            }),
-            Kind::Level if facts.state == Some(State::Rejected) => Fold::Final(Fate::Failed),
+            Kind::Settled => Fold::Final,
             Kind::Level | Kind::Answered | Kind::Taken => return,
         };
     }
 }
 
 impl Queue {
-    /// Takes one push back among the living, or only remembers it.
-    fn recall(&mut self, id: PushId, track: Track, now: Now) {
-        let Track {
-            facts,
-            phase,
-            resent,
-            traces,
-            answered,
-        } = track;
-        let seen = Remembered {
-            device: facts.device,
-            callback: facts.callback,
-            content: facts.content.filter(|_| facts.joins.is_none()),
-            keys: if facts.joins.is_none() {
-                facts.keys.into()
-            } else {
-                Box::default()
-            },
-            fate: Fate::Open,
+    /// Takes one push back among the living.
+    fn enlist_again(&mut self, track: Track, now: Now) {
+        let facts = track.facts;
+        let (id, no) = (facts.id, facts.device);
+        // A follower takes no part in the order of its key: the push it joined stands for both.
+        let keys = match facts.joins {
+            None => facts.keys.into(),
+            Some(_) => Box::default(),
         };
-        if let Fold::Final(fate) = phase {
-            self.memory.learn(id, seen);
-            self.memory.finish(id, fate);
-            return;
-        }
-        let mut live = Live::new(&seen, facts.at);
+        let mut live = Live::new(no, keys, facts.at);
         live.expires = facts.expires;
-        live.resent = resent;
-        live.traces = traces;
-        live.reply_to = facts.reply_to.filter(|_| !answered).map(Box::new);
-        live.answer_by = self.answer_by_again(facts.device, facts.at, now);
-        self.bear(id, seen, live);
-        self.place(id, facts.joins, phase);
+        live.resent = track.resent;
+        live.traces = track.traces;
+        live.touched = track.touched;
+        live.reply_to = facts.reply_to.filter(|_| !track.answered).map(Box::new);
+        live.answer_by = self.answer_by_again(no, facts.at, now);
+        self.device_or_off(no).live += 1;
+        self.total += 1;
+        self.enlist(id, live);
+        self.place(id, facts.joins, track.phase);
+    }
+
+    /// Lets go of all but the number where that is enough; what is needed is asked for.
+    fn cool_plain(&mut self) {
+        let plain = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.phase == Phase::Waiting && live.is_plain());
+        let mut plain: Vec<PushId> = plain.map(|(id, _)| *id).collect();
+        plain.sort_unstable();
+        for id in plain {
+            let Some(live) = self.delist(id) else {
+                continue;
+            };
+            self.floors.note(id.0 / BLOCK as u64, live.expires);
+            let device = self.device_or_off(live.device);
+            device.waiting.remove(id);
+            device.cold.insert(id);
+        }
+        for device in self.devices.values_mut() {
+            device.cold.shrink();
+        }
+    }
+
+    /// A device that no configuration names keeps its queue and is off.
+    fn device_or_off(&mut self, no: DeviceNo) -> &mut Device {
+        self.devices
+            .entry(no)
+            .or_insert_with(|| Device::new(DeviceConfig::unnamed(no)))
     }
 
     /// A caller who waits since before the restart is told when he would have been, or now.
@@ -245,7 +379,7 @@ impl Queue {
             return;
         };
         match phase {
-            Fold::Waiting => drop(device.waiting.insert(id)),
+            Fold::Waiting => device.waiting.insert(id),
             Fold::Open(kind) => live.phase = Phase::Sending(kind),
             Fold::Uncertain(why) => {
                 live.phase = Phase::Uncertain(why);
@@ -257,7 +391,7 @@ impl Queue {
                 device.kept_back += 1;
                 device.block(id, &live.keys);
             }
-            Fold::Final(_) => {}
+            Fold::Final => {}
         }
     }
 

@@ -16,18 +16,29 @@
 //!
 //! Order: per device the lowest id that is not parked goes first; a push whose order key has an earlier held push is
 //! parked behind it. One attempt a device at a time.
+//!
+//! A push that waits its turn, and to which nothing has happened, is *cold*: no more than its number is kept, until it is
+//! among the next of its device or somebody names it ([`cold`]). What must survive is in the rows; so that a start does
+//! not read them all, [`segment`] says what else is written down from time to time.
 
 mod accept;
+mod answer;
+mod cold;
 mod command;
 mod device;
+mod expire;
+mod ids;
 mod load;
 mod report;
 mod rows;
+mod segment;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
-pub use accept::{Known, OwnAnswer, Suspects};
+pub use accept::{Earlier, Known, OwnAnswer, Suspects};
+pub use cold::ColdFacts;
 pub use command::{BodyKept, Command, CommandError, Done, Ended, Ruling, Verb};
 pub use device::{DeviceConfig, Line, Reason};
 pub use load::{EventFacts, Loader, PushFacts};
@@ -35,19 +46,21 @@ pub use report::{DeviceReport, Explained, Filter, QueueReport, WaitingPush};
 pub use rows::{
     Answer, Attempted, AuditRow, Effect, EventRow, Kind, PushRow, ReplyTo, Row, Told, Turn,
 };
+pub use segment::{ColdBlock, Mark, Open, OpenAs, Recall, Segment, Stretch};
 pub use settle::{Connection, LateNews};
 
+pub use crate::join::{Older, SavedPrints};
+
 use crate::join::{Memory, Remembered};
-use crate::push::{
-    Completing, DeviceNo, Mono, Now, OnUncertain, Print, PushId, Seq, State, Timestamp,
-};
+use crate::push::{Completing, DeviceNo, Mono, Now, OnUncertain, Print, PushId, Seq, Timestamp};
 use device::Device;
 
 /// All pushes that are not final, and what is remembered of those that are.
 #[derive(Debug)]
 pub struct Queue {
     devices: BTreeMap<DeviceNo, Device>,
-    live: HashMap<PushId, Live>,
+    /// Those of which more than the number is kept.
+    live: HashMap<PushId, Live, BuildHasherDefault<IdHasher>>,
     memory: Memory,
     last_push: PushId,
     last_seq: Seq,
@@ -59,7 +72,16 @@ pub struct Queue {
     /// When a waiting caller must be told that the push is queued.
     answer_due: BTreeSet<(Mono, PushId)>,
     expiry: BTreeSet<(Timestamp, PushId)>,
+    /// Which cold pushes may have become too old.
+    floors: expire::Floors,
+    /// Devices that cannot decide before cold pushes of theirs are read.
+    hungry: BTreeSet<DeviceNo>,
+    changes: segment::Changes,
+    /// Pushes that are not final.
+    total: usize,
     limit: usize,
+    /// How many of a device's next pushes are kept with all that is known of them.
+    window: usize,
 }
 
 /// Whether the cloud can hear us.
@@ -92,15 +114,17 @@ struct Live {
     resent: u8,
     /// An earlier attempt may have reached the device. Such a push is never said to be undelivered.
     traces: bool,
+    /// More has happened to it than that its caller was answered.
+    touched: bool,
     followers: Vec<PushId>,
 }
 
 impl Live {
-    fn new(seen: &Remembered, at: Timestamp) -> Self {
+    fn new(device: DeviceNo, keys: Box<[Print]>, at: Timestamp) -> Self {
         Self {
-            device: seen.device,
+            device,
             phase: Phase::Waiting,
-            keys: seen.keys.clone(),
+            keys,
             at,
             expires: None,
             reply_to: None,
@@ -108,8 +132,17 @@ impl Live {
             failures: 0,
             resent: 0,
             traces: false,
+            touched: false,
             followers: Vec::new(),
         }
+    }
+
+    /// Whether its number and its row say all that there is to say.
+    fn is_plain(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Parked)
+            && self.reply_to.is_none()
+            && !self.touched
+            && self.followers.is_empty()
     }
 }
 
@@ -128,7 +161,7 @@ impl Queue {
     pub fn new(limit: usize) -> Self {
         Self {
             devices: BTreeMap::new(),
-            live: HashMap::new(),
+            live: HashMap::default(),
             memory: Memory::default(),
             last_push: PushId(0),
             last_seq: Seq(0),
@@ -139,7 +172,12 @@ impl Queue {
             agent: AgentSwitch::On,
             answer_due: BTreeSet::new(),
             expiry: BTreeSet::new(),
+            floors: expire::Floors::default(),
+            hungry: BTreeSet::new(),
+            changes: segment::Changes::default(),
+            total: 0,
             limit,
+            window: WINDOW,
         }
     }
 
@@ -264,16 +302,19 @@ impl Queue {
             Session::Down => None,
         };
         let expiry = self
-            .expiry
-            .first()
-            .map(|(at, _)| now.mono.plus(at.since(now.utc)));
+            .next_expiry()
+            .map(|at| now.mono.plus(at.since(now.utc)));
+        let reads = (!self.hungry.is_empty()).then_some(now.mono);
         let retries = self
             .devices
             .values()
             .filter_map(|device| device.retry.as_ref().map(|retry| retry.at))
             .filter(|at| *at > now.mono)
             .min();
-        [answers, expiry, retries].into_iter().flatten().min()
+        [answers, expiry, retries, reads]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub fn last_answer(&self) -> Seq {
@@ -305,7 +346,10 @@ impl Queue {
         if self.devices.get(&no)?.line != Line::Ready {
             return None;
         }
-        let head = self.head(no, turn)?;
+        let Head::Push(head) = self.head(no, turn) else {
+            return None;
+        };
+        let low = self.window / 4;
         let device = self.devices.get_mut(&no)?;
         if !device.due(head, turn.now.mono) {
             return None;
@@ -315,10 +359,13 @@ impl Queue {
             Completing::Marked => Attempted::Attempt,
         };
         device.retry = None;
-        device.waiting.remove(&head);
+        device.waiting.remove(head);
         device.sending = Some(head);
         device.line = Line::Busy;
-        self.live.get_mut(&head)?.phase = Phase::Sending(kind);
+        if !device.has_ahead(low) {
+            self.hungry.insert(no);
+        }
+        self.touch(head)?.phase = Phase::Sending(kind);
         turn.effects.push(Effect::Attempt {
             push: head,
             device: no,
@@ -328,22 +375,32 @@ impl Queue {
     }
 
     /// The lowest waiting push that is not behind a held one. Parks and expires what it meets on the way.
-    fn head(&mut self, no: DeviceNo, turn: &mut Turn) -> Option<PushId> {
-        if self.agent == AgentSwitch::Off || self.devices.get(&no)?.condition().is_some() {
-            return None;
+    fn head(&mut self, no: DeviceNo, turn: &mut Turn) -> Head {
+        if self.agent == AgentSwitch::Off {
+            return Head::Nobody;
         }
         loop {
-            let device = self.devices.get_mut(&no)?;
-            let id = *device.waiting.first()?;
-            let live = self.live.get_mut(&id)?;
-            if live.expires.is_some_and(|expires| expires <= turn.now.utc) {
-                self.expire(id, turn);
-            } else if device.blocker(id, &live.keys).is_some() {
-                device.waiting.remove(&id);
-                device.block(id, &live.keys);
+            let Some(device) = self.devices.get_mut(&no) else {
+                return Head::Nobody;
+            };
+            if device.condition().is_some() {
+                return Head::Nobody;
+            }
+            let Some(first) = device.first() else {
+                return Head::Nobody;
+            };
+            let Some(live) = self.live.get_mut(&first) else {
+                self.hungry.insert(no);
+                return Head::Unread;
+            };
+            if expire::too_old(live.expires, turn.now) {
+                self.expire(first, turn);
+            } else if device.blocker(first, &live.keys).is_some() {
+                device.waiting.remove(first);
+                device.block(first, &live.keys);
                 live.phase = Phase::Parked;
             } else {
-                return Some(id);
+                return Head::Push(first);
             }
         }
     }
@@ -354,108 +411,23 @@ impl Queue {
         let Some(device) = self.devices.get_mut(&no) else {
             return;
         };
-        let wanted =
-            head.is_some_and(|head| device.due(head, turn.now.mono)) || device.sending.is_some();
+        let due = match head {
+            Head::Nobody => false,
+            Head::Push(head) => device.due(head, turn.now.mono),
+            // Told when it is read, which is soon.
+            Head::Unread if device.sending.is_none() => return,
+            Head::Unread => true,
+        };
+        let wanted = due || device.sending.is_some();
         if device.wanted != Some(wanted) {
             device.wanted = Some(wanted);
             turn.effects.push(Effect::Wanted { device: no, wanted });
         }
     }
 
-    fn answer_overdue(&mut self, turn: &mut Turn) {
-        if self.session == Session::Down {
-            return;
-        }
-        let due: Vec<PushId> = self
-            .answer_due
-            .iter()
-            .take_while(|(at, _)| *at <= turn.now.mono)
-            .take(TICK_LIMIT)
-            .map(|(_, id)| *id)
-            .collect();
-        for id in due {
-            self.answer_queued(id, turn);
-        }
-    }
-
-    /// Tells a caller who has waited long enough that the push is kept.
-    fn answer_queued(&mut self, id: PushId, turn: &mut Turn) {
-        let (Some(reason), Some(live)) = (self.reason(id, turn.now), self.live.get(&id)) else {
-            self.answer_due.retain(|(_, due)| *due != id);
-            return;
-        };
-        let text = format!("queued: {reason}; push {id} is kept and goes on without you");
-        let mut row = self.event(id, live.device, Kind::Answered, turn.now);
-        row.reason = Some(reason.to_string());
-        self.answer(&mut row, 202, Told::Sentence(text), turn);
-        turn.rows.push(Row::Event(row));
-    }
-
-    /// Makes `row` the answer to its push's callback, if one still waits.
-    fn answer(&mut self, row: &mut EventRow, status: u16, told: Told, out: &mut Turn) {
-        row.answer = told.clone();
-        let Some(live) = self.live.get_mut(&row.push) else {
-            return;
-        };
-        let Some(to) = live.reply_to.take() else {
-            return;
-        };
-        self.answer_due.remove(&(live.answer_by, row.push));
-        row.status = Some(status);
-        let prev = std::mem::replace(&mut self.last_answer, row.seq);
-        let answer = Answer {
-            seq: row.seq,
-            prev,
-            push: row.push,
-            to: *to,
-            status,
-            told,
-        };
-        out.effects.push(Effect::Answer(answer));
-    }
-
-    fn expire_old(&mut self, turn: &mut Turn) {
-        let due: Vec<(Timestamp, PushId)> = self
-            .expiry
-            .iter()
-            .take_while(|(at, _)| *at <= turn.now.utc)
-            .take(TICK_LIMIT)
-            .copied()
-            .collect();
-        let mut touched = BTreeSet::new();
-        for (at, id) in due {
-            self.expiry.remove(&(at, id));
-            let Some(live) = self.live.get(&id) else {
-                continue;
-            };
-            // What is being sent is judged by its outcome; what is held as uncertain stays so.
-            let kept = live.traces && matches!(live.phase, Phase::Operator(_));
-            if !kept && !matches!(live.phase, Phase::Sending(_) | Phase::Uncertain(_)) {
-                touched.insert(live.device);
-                self.expire(id, turn);
-            }
-        }
-        for no in touched {
-            self.begin(no, turn);
-        }
-    }
-
-    fn expire(&mut self, id: PushId, turn: &mut Turn) {
-        if self.may_be_there(id) {
-            self.hold_uncertain(
-                id,
-                "it became too old before it could be sent again".into(),
-                turn,
-            );
-            return;
-        }
-        let why = "it became too old before the device could take it".to_owned();
-        let text = format!("expired: push {id} was not sent, {why}");
-        self.finish(id, settle::End::by_us(State::Expired, why, text), turn);
-    }
-
     fn event(&mut self, push: PushId, device: DeviceNo, kind: Kind, now: Now) -> EventRow {
         self.last_seq = Seq(self.last_seq.0 + 1);
+        self.changes.events += 1;
         let taken = (self.taken > self.taken_on_disk).then_some(self.taken);
         self.taken_on_disk = self.taken;
         EventRow {
@@ -486,18 +458,47 @@ impl Queue {
     }
 
     /// Takes a push among the living. Its place in the device's queue is the caller's business.
-    fn bear(&mut self, id: PushId, seen: Remembered, live: Live) {
+    fn bear(&mut self, seen: &Remembered, older: &[Older], live: Live) {
+        let (id, device) = (seen.id, live.device);
+        self.enlist(id, live);
+        self.total += 1;
+        self.changes.mark(id);
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.live += 1;
+        }
+        let (live, devices) = (&self.live, &self.devices);
+        let is_live =
+            |id| live.contains_key(&id) || devices.values().any(|device| device.cold.contains(id));
+        self.memory.learn(seen, older, is_live);
+    }
+
+    /// Keeps all that is known of a push, with its timers.
+    fn enlist(&mut self, id: PushId, live: Live) {
         if live.reply_to.is_some() {
             self.answer_due.insert((live.answer_by, id));
         }
         if let Some(expires) = live.expires {
             self.expiry.insert((expires, id));
         }
-        if let Some(device) = self.devices.get_mut(&live.device) {
-            device.live += 1;
-        }
-        self.memory.learn(id, seen);
         self.live.insert(id, live);
+    }
+
+    /// Ends that: the push is final, or its number is enough.
+    fn delist(&mut self, id: PushId) -> Option<Live> {
+        let live = self.live.remove(&id)?;
+        self.answer_due.remove(&(live.answer_by, id));
+        if let Some(expires) = live.expires {
+            self.expiry.remove(&(expires, id));
+        }
+        Some(live)
+    }
+
+    /// More happens to this push than waiting.
+    fn touch(&mut self, id: PushId) -> Option<&mut Live> {
+        self.changes.mark(id);
+        let live = self.live.get_mut(&id)?;
+        live.touched = true;
+        Some(live)
     }
 
     fn on_uncertain(&self, no: DeviceNo) -> OnUncertain {
@@ -507,5 +508,37 @@ impl Queue {
     }
 }
 
+/// What stands first in a device's queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Head {
+    Nobody,
+    Push(PushId),
+    /// One of which only the number is known; its row must be read first.
+    Unread,
+}
+
+/// Spreads numbers that follow each other over a table.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
 /// So much is done in one go, so that a flood of timers cannot stop deliveries.
 const TICK_LIMIT: usize = 256;
+/// So many of a device's next pushes are kept whole: enough for several commits, little beside what a push costs.
+const WINDOW: usize = 64;

@@ -1,8 +1,9 @@
 //! What the queue can say of itself.
 
+use super::cold::ColdFacts;
+use super::device::{Device, Line, Reason};
 use super::{AgentSwitch, Phase, Queue};
 use crate::push::{DeviceNo, Now, PushId, State, Timestamp};
-use crate::queue::device::{Line, Reason};
 
 #[derive(Clone, Debug, Default)]
 pub struct QueueReport {
@@ -27,6 +28,12 @@ pub struct DeviceReport {
 pub struct Filter {
     pub device: Option<DeviceNo>,
     pub state: Option<State>,
+}
+
+impl Filter {
+    fn fits(self, state: State) -> bool {
+        self.state.is_none_or(|wanted| wanted == state)
+    }
 }
 
 /// One push that is not final, and why it is where it is.
@@ -66,30 +73,32 @@ impl Queue {
             .collect();
         QueueReport {
             devices,
-            live: self.live.len(),
+            live: self.total,
         }
     }
 
     /// Pushes that are not final, oldest first, at most `limit`, of one device or of all, in one state or in any.
-    pub fn list(&self, filter: Filter, limit: usize, now: Now) -> Vec<WaitingPush> {
-        let mut ids: Vec<PushId> = self
+    pub fn list(&self, filter: Filter, limit: usize) -> Vec<PushId> {
+        let devices = self
+            .devices
+            .iter()
+            .filter(|(no, _)| filter.device.is_none_or(|wanted| wanted == **no));
+        let cold = devices
+            .filter(|(_, device)| filter.fits(self.waits_as(device)))
+            .flat_map(|(_, device)| device.cold.iter().take(limit));
+        let hot = self
             .live
             .iter()
             .filter(|(_, live)| filter.device.is_none_or(|no| live.device == no))
             .map(|(id, _)| *id)
-            .collect();
+            .filter(|id| self.state(*id).is_some_and(|state| filter.fits(state)));
+        let mut ids: Vec<PushId> = hot.chain(cold).collect();
         ids.sort_unstable();
-        ids.into_iter()
-            .filter(|id| {
-                filter
-                    .state
-                    .is_none_or(|state| self.state(*id) == Some(state))
-            })
-            .take(limit)
-            .filter_map(|id| self.waiting_push(id, now))
-            .collect()
+        ids.truncate(limit);
+        ids
     }
 
+    /// `None` for a push that is final, or cold: of that one, see [`Queue::waiting_cold`].
     pub fn waiting_push(&self, id: PushId, now: Now) -> Option<WaitingPush> {
         let live = self.live.get(&id)?;
         let explained = Explained {
@@ -106,15 +115,37 @@ impl Queue {
         })
     }
 
+    /// A cold push, with what its row says.
+    pub fn waiting_cold(&self, row: &ColdFacts, now: Now) -> Option<WaitingPush> {
+        let device = self.devices.get(&row.device)?;
+        device.cold.contains(row.id).then(|| WaitingPush {
+            id: row.id,
+            device: device.config.name.clone(),
+            at: row.at,
+            expires: row.expires,
+            explained: Explained {
+                state: self.waits_as(device),
+                reason: self.reason_to_wait(row.id, device, now),
+            },
+        })
+    }
+
     fn state(&self, id: PushId) -> Option<State> {
         let live = self.live.get(&id)?;
         Some(match live.phase {
-            Phase::Waiting if self.agent == AgentSwitch::Off => State::Held,
-            Phase::Waiting if !self.devices.get(&live.device)?.config.enabled => State::Held,
-            Phase::Waiting | Phase::Parked | Phase::Follows(_) => State::Queued,
+            Phase::Waiting => self.waits_as(self.devices.get(&live.device)?),
+            Phase::Parked | Phase::Follows(_) => State::Queued,
             Phase::Sending(_) => State::Sending,
             Phase::Uncertain(_) | Phase::Operator(_) => State::Held,
         })
+    }
+
+    /// The state of a push that only waits its turn.
+    fn waits_as(&self, device: &Device) -> State {
+        match (self.agent, device.config.enabled) {
+            (AgentSwitch::On, true) => State::Queued,
+            (AgentSwitch::Off, _) | (_, false) => State::Held,
+        }
     }
 
     pub(super) fn reason(&self, id: PushId, now: Now) -> Option<Reason> {
@@ -130,7 +161,7 @@ impl Queue {
         })
     }
 
-    fn reason_to_wait(&self, id: PushId, device: &super::Device, now: Now) -> Reason {
+    fn reason_to_wait(&self, id: PushId, device: &Device, now: Now) -> Reason {
         if self.agent == AgentSwitch::Off {
             return Reason::AgentOff;
         }
@@ -140,7 +171,7 @@ impl Queue {
         if let Line::Away(why) = &device.line {
             return Reason::DeviceAway(why.clone());
         }
-        let ahead = device.sending.or_else(|| device.waiting.first().copied());
+        let ahead = device.sending.or_else(|| device.first());
         match (ahead, &device.retry) {
             (Some(ahead), _) if ahead != id => Reason::Behind(ahead),
             (_, Some(retry)) if retry.at > now.mono => Reason::Retry(retry.why.clone()),

@@ -3,8 +3,7 @@
 use super::rows::{Attempted, Kind, Row, Told, Turn};
 use super::{Phase, Queue};
 use crate::delivery::{self, Outcome, Pause, Verdict, Words};
-use crate::join::Fate;
-use crate::push::{DeviceNo, Level, PushId, State, WhenUnreachable};
+use crate::push::{DeviceNo, Level, Now, PushId, State, WhenUnreachable};
 use crate::queue::device::{Line, Retry};
 use crate::retry::{Backoff, Dice};
 
@@ -120,7 +119,6 @@ impl Queue {
         match news {
             LateNews::Level(level) => row.level = Some(level),
             LateNews::Refused(words) => {
-                self.memory.fail(id);
                 row.state = Some(State::Rejected);
                 row.reason = Some("the device refused it later".into());
                 row.answer = Told::Device(words);
@@ -183,10 +181,6 @@ impl Queue {
         let Some(no) = self.live.get(&id).map(|live| live.device) else {
             return;
         };
-        let fate = match end.state {
-            State::Delivered => Fate::Delivered(turn.now.utc),
-            _ => Fate::Failed,
-        };
         let status = end.status();
         let mut row = self.event(id, no, Kind::Settled, turn.now);
         row.state = Some(end.state);
@@ -195,17 +189,17 @@ impl Queue {
         row.who = end.who;
         self.answer(&mut row, status, end.told, turn);
         turn.rows.push(Row::Event(row));
-        self.end(id, fate, turn);
+        self.end(id, turn);
     }
 
     /// Takes a settled push out of every queue, settles its followers, and frees who was parked behind it.
-    fn end(&mut self, id: PushId, fate: Fate, turn: &mut Turn) {
+    fn end(&mut self, id: PushId, turn: &mut Turn) {
         let followers = self
             .live
             .get_mut(&id)
             .map(|live| std::mem::take(&mut live.followers));
         self.leave(id);
-        let Some(device) = self.bury(id, fate) else {
+        let Some(device) = self.bury(id, turn.now) else {
             return;
         };
         for follower in followers.into_iter().flatten() {
@@ -228,7 +222,7 @@ impl Queue {
         self.answer(&mut row, status, Told::SameAs(leader), turn);
         turn.rows.push(Row::Event(row));
         self.leave(id);
-        self.bury(id, Fate::Failed);
+        self.bury(id, turn.now);
     }
 
     /// Takes a push out of its device's queue, wherever it stands there.
@@ -243,7 +237,7 @@ impl Queue {
             device.retry = None;
         }
         match live.phase {
-            Phase::Waiting => drop(device.waiting.remove(&id)),
+            Phase::Waiting => device.waiting.remove(id),
             Phase::Sending(_) | Phase::Follows(_) => {}
             Phase::Parked | Phase::Operator(_) | Phase::Uncertain(_) => self.unhold(id),
         }
@@ -281,17 +275,15 @@ impl Queue {
         }
     }
 
-    /// Forgets a push among the living and remembers how it ended.
-    pub(super) fn bury(&mut self, id: PushId, fate: Fate) -> Option<DeviceNo> {
-        let live = self.live.remove(&id)?;
-        self.answer_due.remove(&(live.answer_by, id));
-        if let Some(expires) = live.expires {
-            self.expiry.remove(&(expires, id));
-        }
+    /// Takes a push from among the living; that it was there is remembered.
+    pub(super) fn bury(&mut self, id: PushId, now: Now) -> Option<DeviceNo> {
+        let live = self.delist(id)?;
+        self.changes.mark(id);
+        self.total = self.total.saturating_sub(1);
         if let Some(device) = self.devices.get_mut(&live.device) {
             device.live = device.live.saturating_sub(1);
         }
-        self.memory.finish(id, fate);
+        self.memory.ended(id, now.utc);
         Some(live.device)
     }
 
@@ -302,7 +294,7 @@ impl Queue {
         (why, resend): (String, Option<u8>),
         turn: &mut Turn,
     ) {
-        let Some(live) = self.live.get_mut(&id) else {
+        let Some(live) = self.touch(id) else {
             return;
         };
         let no = live.device;
@@ -338,6 +330,7 @@ impl Queue {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
+        live.touched = true;
         live.phase = Phase::Uncertain(why.clone());
         let no = live.device;
         let Some(device) = self.devices.get_mut(&no) else {
@@ -345,6 +338,7 @@ impl Queue {
         };
         device.block(id, &live.keys);
         device.uncertain += 1;
+        self.changes.mark(id);
         let mut row = self.event(id, no, Kind::Held, turn.now);
         row.state = Some(State::Held);
         row.reason = Some(why);
@@ -363,7 +357,7 @@ impl Queue {
             return;
         }
         let why = why.clone();
-        let ids: Vec<PushId> = device.waiting.iter().copied().collect();
+        let ids: Vec<PushId> = device.waiting.iter().collect();
         for id in ids {
             if self.may_be_there(id) {
                 self.hold_uncertain(id, why.clone(), turn);
@@ -371,6 +365,13 @@ impl Queue {
             }
             let text = format!("push {id} was not delivered: {why}");
             self.finish(id, End::by_us(State::Dead, why.clone(), text), turn);
+        }
+        if self
+            .devices
+            .get(&no)
+            .is_some_and(|device| !device.cold.is_empty())
+        {
+            self.hungry.insert(no);
         }
     }
 }

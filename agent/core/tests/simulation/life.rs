@@ -27,7 +27,7 @@ fn a_push_to_a_ready_idle_device_is_accepted_and_attempted_in_one_row() {
     let mut world = world();
     let push = world.push(CHEM, 1, 1);
     assert!(world.facts(push).tried.is_some());
-    assert!(world.events.is_empty());
+    assert!(world.disk.events.is_empty());
     world.deliver(CHEM);
     assert_eq!(world.state(push), State::Delivered);
     assert_eq!(world.answers(1), [(200, "MSA|AA".to_owned())]);
@@ -39,9 +39,12 @@ fn the_event_that_settles_one_push_carries_the_attempt_of_the_next() {
     let first = world.push(CHEM, 1, 1);
     let second = world.push(CHEM, 2, 2);
     world.deliver(CHEM);
-    assert_eq!(world.events.len(), 1);
-    assert_eq!(world.events[0].push, first);
-    assert_eq!(world.events[0].next.map(|(push, _)| push), Some(second));
+    assert_eq!(world.disk.events.len(), 1);
+    assert_eq!(world.disk.events[0].push, first);
+    assert_eq!(
+        world.disk.events[0].next.map(|(push, _)| push),
+        Some(second)
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn the_same_callback_is_the_same_push_and_gets_the_same_answer_again() {
     let mut world = world();
     world.push_as(CHEM, 1, 1, 77);
     world.push_as(CHEM, 1, 1, 77);
-    assert_eq!(world.pushes.len(), 1);
+    assert_eq!(world.disk.pushes.len(), 1);
     world.deliver(CHEM);
     let mut turn = Turn::at(world.now);
     let push = new_push(CHEM, 1, 1, 77);
@@ -230,7 +233,7 @@ fn a_failed_commit_loses_what_it_was_to_write_and_nothing_that_is_under_way() {
     world.act_in_vain(|queue, turn| {
         queue.accept(push.into(), agent_core::queue::Known::No, turn);
     });
-    assert_eq!(world.pushes.len(), 1);
+    assert_eq!(world.disk.pushes.len(), 1);
     world.deliver(CHEM);
     assert_eq!(world.state(sending), State::Delivered);
     // The line of the other device was never given the attempt, and takes the next one.
@@ -269,7 +272,7 @@ fn a_device_that_is_to_fail_when_unreachable_keeps_nothing() {
     assert!(world.answers(1)[0].1.contains("connection refused"));
     world.push(CHEM, 2, 2);
     assert_eq!(world.refused, 1);
-    assert_eq!(world.pushes.len(), 1);
+    assert_eq!(world.disk.pushes.len(), 1);
 }
 
 #[test]
@@ -301,7 +304,7 @@ fn what_arrives_while_the_agent_is_off_is_kept_and_goes_when_it_is_on() {
     world.act(|queue, turn| queue.switch(AgentSwitch::Off, turn));
     let push = world.push(CHEM, 1, 1);
     assert!(world.lines.is_empty());
-    let waiting = world.queue.waiting_push(push, world.now).unwrap();
+    let waiting = world.waiting(push).unwrap();
     assert_eq!(waiting.explained.state, State::Held);
     world.act(|queue, turn| queue.switch(AgentSwitch::On, turn));
     assert_eq!(world.lines.get(&CHEM), Some(&push));
@@ -338,7 +341,7 @@ fn commands_that_make_no_sense_are_refused_and_change_nothing() {
     let queued = world.push(CHEM, 3, 3);
     world.push_as(CHEM, 3, 3, 50);
     let follower = PushId(4);
-    let rows = world.events.len();
+    let rows = world.disk.events.len();
     for (push, verb) in [
         (done, Verb::Hold),
         (done, Verb::Cancel),
@@ -350,7 +353,7 @@ fn commands_that_make_no_sense_are_refused_and_change_nothing() {
     ] {
         assert!(world.command(push, verb).is_err(), "{push} {verb:?}");
     }
-    assert_eq!(world.events.len(), rows);
+    assert_eq!(world.disk.events.len(), rows);
 }
 
 #[test]
@@ -394,15 +397,15 @@ fn the_mark_of_taken_answers_rides_on_the_next_event_and_survives() {
     world.deliver(CHEM);
     let first = world.last_seq();
     world.queue.taken(first);
-    assert_eq!(world.events.len(), 1, "no commit of its own");
+    assert_eq!(world.disk.events.len(), 1, "no commit of its own");
     world.push(CHEM, 2, 2);
     world.deliver(CHEM);
-    assert_eq!(world.events[1].taken, Some(first));
+    assert_eq!(world.disk.events[1].taken, Some(first));
     world.queue.taken(world.last_seq());
     world.act(Queue::flush_taken);
-    assert_eq!(world.events[2].kind, Kind::Taken);
+    assert_eq!(world.disk.events[2].kind, Kind::Taken);
     world.restart();
-    assert_eq!(world.queue.taken_mark(), world.events[1].seq);
+    assert_eq!(world.queue.taken_mark(), world.disk.events[1].seq);
 }
 
 #[test]

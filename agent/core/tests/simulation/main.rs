@@ -1,5 +1,7 @@
 //! The queue against a disk, devices and crashes that exist only in memory and in virtual time.
 
+mod backlog;
 mod chaos;
+mod disk;
 mod life;
 mod world;

@@ -11,9 +11,11 @@ use agent_core::push::{
     Policy, Print, PushId, Seq, State, Timestamp, WhenUnreachable,
 };
 use agent_core::queue::{
-    BodyKept, Command, CommandError, Connection, DeviceConfig, Done, Effect, Ended, EventFacts,
-    EventRow, Known, Loader, PushFacts, Queue, ReplyTo, Row, Session, Told, Turn, Verb,
+    BodyKept, Command, CommandError, Connection, DeviceConfig, Done, Earlier, Effect, Ended,
+    Filter, Known, PushFacts, Queue, Session, Told, Turn, Verb, WaitingPush,
 };
+
+use crate::disk::Disk;
 
 /// What a device has seen of one push.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,8 +27,7 @@ pub(crate) struct Seen {
 pub(crate) struct World {
     pub(crate) queue: Queue,
     pub(crate) now: Now,
-    pub(crate) pushes: Vec<PushFacts>,
-    pub(crate) events: Vec<EventRow>,
+    pub(crate) disk: Disk,
     /// Attempts the lines hold, by device.
     pub(crate) lines: BTreeMap<DeviceNo, PushId>,
     pub(crate) got: BTreeMap<DeviceNo, Vec<Seen>>,
@@ -35,7 +36,6 @@ pub(crate) struct World {
     pub(crate) refused: usize,
     /// Whether some orders name several keys.
     pub(crate) several_keys: bool,
-    devices: Vec<(DeviceNo, DeviceConfig)>,
     callbacks: u64,
 }
 
@@ -71,14 +71,12 @@ impl World {
                 utc: Timestamp(1_000_000),
                 dice: 7,
             },
-            pushes: Vec::new(),
-            events: Vec::new(),
+            disk: Disk::new(devices),
             lines: BTreeMap::new(),
             got: BTreeMap::new(),
             told: BTreeMap::new(),
             refused: 0,
             several_keys: false,
-            devices,
             callbacks: 0,
         };
         world.restart();
@@ -89,7 +87,7 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.lines.clear();
         let mut turn = Turn::at(self.now);
-        self.queue = self.loader().start(&mut turn);
+        self.queue = self.disk.start(&mut turn);
         self.commit(turn);
         self.queue.session(Session::Live);
     }
@@ -97,30 +95,13 @@ impl World {
     /// A commit failed: the live state is dropped and rebuilt while the lines go on.
     pub(crate) fn rebuild(&mut self) {
         let old = std::mem::replace(&mut self.queue, Queue::new(0));
-        self.queue = self.loader().resume(&old, self.now);
+        self.queue = self.disk.resume(old, self.now);
     }
 
-    fn loader(&self) -> Loader {
-        let mut loader = Loader::new(10_000, self.devices.clone());
-        for push in &self.pushes {
-            loader.push(push.clone());
-        }
-        for event in &self.events {
-            loader.event(EventFacts {
-                seq: event.seq,
-                push: event.push,
-                at: event.at,
-                kind: event.kind,
-                state: event.state,
-                resend: event.resend,
-                reason: event.reason.clone(),
-                who: event.who.clone(),
-                status: event.status,
-                next: event.next,
-                taken: event.taken,
-            });
-        }
-        loader
+    /// Writes down what makes the next start short.
+    pub(crate) fn segment(&mut self) {
+        let segment = self.queue.segment();
+        self.disk.keep(segment);
     }
 
     pub(crate) fn act(&mut self, act: impl FnOnce(&mut Queue, &mut Turn)) {
@@ -129,16 +110,32 @@ impl World {
         self.commit(turn);
     }
 
-    /// Decides and then loses the commit.
+    /// Decides and then loses the commit, in which there was a segment, too.
     pub(crate) fn act_in_vain(&mut self, act: impl FnOnce(&mut Queue, &mut Turn)) {
         let mut turn = Turn::at(self.now);
         act(&mut self.queue, &mut turn);
+        drop(self.queue.segment());
         self.rebuild();
     }
 
     fn commit(&mut self, turn: Turn) {
+        self.write(turn);
+        // The rows that the queue wants are read in the same commit.
+        loop {
+            let wanted = self.queue.wants();
+            if wanted.is_empty() {
+                break;
+            }
+            let rows = wanted.into_iter().map(|id| self.disk.cold_row(id));
+            let mut turn = Turn::at(self.now);
+            self.queue.thaw(rows.collect(), &mut turn);
+            self.write(turn);
+        }
+    }
+
+    fn write(&mut self, turn: Turn) {
         for row in turn.rows {
-            self.write(row);
+            self.disk.write(row);
         }
         for effect in turn.effects {
             match effect {
@@ -161,7 +158,7 @@ impl World {
     /// Nothing is handed to a line that the disk does not know as an attempt.
     fn check_recorded(&self, push: PushId) {
         let by_row = self.facts(push).tried.is_some();
-        let by_event = self.events.iter().any(|event| {
+        let by_event = self.disk.events.iter().any(|event| {
             (event.push == push && matches!(event.kind as i64, 1 | 2))
                 || event.next.is_some_and(|(next, _)| next == push)
         });
@@ -171,55 +168,8 @@ impl World {
         );
     }
 
-    fn write(&mut self, row: Row) {
-        match row {
-            Row::Push(row) => self.pushes.push(PushFacts {
-                id: row.id,
-                device: row.push.device,
-                at: row.at,
-                tried: row.tried,
-                callback: row.push.callback.as_ref().map(|callback| callback.print),
-                content: row.push.content,
-                keys: row.push.key_prints.clone(),
-                expires: row.expires,
-                joins: row.joins,
-                reply_to: row.push.callback.as_ref().map(|callback| ReplyTo {
-                    callback: callback.text.clone(),
-                    remote: row.push.remote.clone(),
-                    content_type: row.push.content_type.clone(),
-                }),
-            }),
-            Row::Copy {
-                id,
-                from,
-                at,
-                expires,
-            } => {
-                let facts = PushFacts {
-                    id,
-                    at,
-                    expires,
-                    tried: None,
-                    callback: None,
-                    joins: None,
-                    reply_to: None,
-                    ..self.facts(from).clone()
-                };
-                self.pushes.push(facts);
-            }
-            Row::Event(event) => {
-                assert!(self.events.last().is_none_or(|last| last.seq < event.seq));
-                self.events.push(event);
-            }
-            Row::Audit(_) => {}
-        }
-    }
-
     pub(crate) fn facts(&self, push: PushId) -> &PushFacts {
-        self.pushes
-            .iter()
-            .find(|facts| facts.id == push)
-            .expect("the push has a row")
+        self.disk.facts(push).expect("the push has a row")
     }
 
     fn words(&self, push: PushId, told: &Told) -> String {
@@ -230,6 +180,7 @@ impl World {
             Told::SameAs(leader) => {
                 assert_ne!(*leader, push);
                 let settled = self
+                    .disk
                     .events
                     .iter()
                     .find(|e| e.push == *leader && e.kind as i64 == 3);
@@ -246,21 +197,39 @@ impl World {
         self.callbacks += 1;
         let callback = self.callbacks;
         self.push_as(device, key, content, callback);
-        PushId(self.pushes.last().map_or(0, |facts| facts.id.0))
+        self.newest()
+    }
+
+    /// The same, and nobody waits for an answer.
+    pub(crate) fn push_quietly(&mut self, device: DeviceNo, key: u64, content: u64) -> PushId {
+        let mut push = new_push(device, key, content, 0);
+        push.callback = None;
+        self.take_in(push);
+        self.newest()
+    }
+
+    fn newest(&self) -> PushId {
+        PushId(self.disk.pushes.last().map_or(0, |facts| facts.id.0))
     }
 
     pub(crate) fn push_as(&mut self, device: DeviceNo, key: u64, content: u64, callback: u64) {
-        let mut push = new_push(device, key, content, callback);
+        self.take_in(new_push(device, key, content, callback));
+    }
+
+    fn take_in(&mut self, mut push: NewPush) {
+        let content = push.content.map_or(0, |content| content.0);
+        let key = push.key_prints[0].0;
         if self.several_keys {
             let more = (1..=content % 3).map(|n| Print((key + n) % 4));
             push.key_prints.extend(more);
         }
-        let suspects = self.queue.suspects(&push, self.now);
-        let known = match (suspects.callback, suspects.content) {
-            (Some(earlier), _) => Known::Callback(earlier),
-            (None, Some(earlier)) => Known::Content(earlier),
-            (None, None) => Known::No,
-        };
+        let known = known(&self.queue, &self.disk, &push, self.now);
+        if let Known::Content(earlier) = known
+            && self.queue.is_cold(earlier)
+        {
+            let row = self.disk.cold_row(earlier);
+            self.queue.warm(row);
+        }
         self.act(|queue, turn| queue.accept(push.into(), known, turn));
     }
 
@@ -296,6 +265,9 @@ impl World {
         self.now.mono = self.now.mono.plus(wait);
         self.now.utc = self.now.utc.plus(wait);
         self.act(Queue::tick);
+        // What was due is done: nobody is woken for it again.
+        let next = self.queue.next_tick(self.now);
+        assert!(next.is_none_or(|at| at > self.now.mono), "it never rests");
     }
 
     pub(crate) fn command(&mut self, push: PushId, verb: Verb) -> Result<Done, CommandError> {
@@ -306,6 +278,10 @@ impl World {
             reason: Some("test".into()),
         };
         let mut turn = Turn::at(self.now);
+        if self.queue.is_cold(push) {
+            let row = self.disk.cold_row(push);
+            self.queue.warm(row);
+        }
         let done = if self.queue.is_live(push) {
             self.queue.command(&command, &mut turn)
         } else {
@@ -313,7 +289,6 @@ impl World {
             let ended = Ended {
                 device: facts.device,
                 keys: facts.keys,
-                content: facts.content,
                 state: self.state(push),
                 joins: facts.joins,
                 body: BodyKept::Yes,
@@ -326,22 +301,11 @@ impl World {
 
     /// The state as the rows tell it.
     pub(crate) fn state(&self, push: PushId) -> State {
-        let mut state = match self.facts(push).tried {
-            Some(_) => State::Sending,
-            None => State::Queued,
-        };
-        for event in &self.events {
-            if event.push == push {
-                state = match event.kind as i64 {
-                    1 | 2 => State::Sending,
-                    _ => event.state.unwrap_or(state),
-                };
-            }
-            if event.next.is_some_and(|(next, _)| next == push) {
-                state = State::Sending;
-            }
-        }
-        state
+        self.disk.state(push)
+    }
+
+    pub(crate) fn waiting(&self, push: PushId) -> Option<WaitingPush> {
+        waiting(&self.queue, &self.disk, push, self.now)
     }
 
     pub(crate) fn answers(&self, callback: u64) -> Vec<(u16, String)> {
@@ -354,8 +318,70 @@ impl World {
     }
 
     pub(crate) fn last_seq(&self) -> Seq {
-        self.events.last().map_or(Seq(0), |event| event.seq)
+        self.disk.events.last().map_or(Seq(0), |event| event.seq)
     }
+}
+
+/// Compares a push with its suspects, as the store does.
+pub(crate) fn known(queue: &Queue, disk: &Disk, push: &NewPush, now: Now) -> Known {
+    let suspects = queue.suspects(push);
+    let print = push.callback.as_ref().map(|callback| callback.print);
+    let same = |id: &PushId| disk.facts(*id).is_some_and(|facts| facts.callback == print);
+    if let Some(id) = suspects.callback.into_iter().find(same) {
+        return Known::Callback(id);
+    }
+    let mut newest = Vec::new();
+    for (key, found) in push.key_prints.iter().zip(suspects.keys) {
+        let has = |id: &PushId| {
+            disk.facts(*id).is_some_and(|facts| {
+                facts.joins.is_none() && facts.device == push.device && facts.keys.contains(key)
+            })
+        };
+        newest.push(found.into_iter().find(has).map(|id| {
+            Earlier {
+                id,
+                keys: disk
+                    .facts(id)
+                    .map_or_else(Vec::new, |facts| facts.keys.clone()),
+                content: disk.facts(id).and_then(|facts| facts.content),
+                last: disk.last_state(id),
+            }
+        }));
+    }
+    if let Some(id) = queue.may_join(push, &newest, now) {
+        return Known::Content(id);
+    }
+    Queue::after(push, newest)
+}
+
+pub(crate) fn waiting(queue: &Queue, disk: &Disk, push: PushId, now: Now) -> Option<WaitingPush> {
+    if queue.is_cold(push) {
+        queue.waiting_cold(&disk.cold_row(push), now)
+    } else {
+        queue.waiting_push(push, now)
+    }
+}
+
+/// Everything that waits in a queue, with its state, and how the queue counts it.
+pub(crate) fn seen_from_outside(queue: &Queue, disk: &Disk, now: Now) -> Vec<(PushId, State)> {
+    let all = queue.list(Filter::default(), usize::MAX);
+    let report = queue.report();
+    assert_eq!(report.live, all.len());
+    for device in &report.devices {
+        let filter = Filter {
+            device: Some(device.no),
+            state: None,
+        };
+        let sending = usize::from(device.sending.is_some());
+        let counted = device.waiting + device.held + sending;
+        assert_eq!(counted, queue.list(filter, usize::MAX).len());
+    }
+    all.into_iter()
+        .map(|id| {
+            let waiting = waiting(queue, disk, id, now).expect("what is listed can be explained");
+            (id, waiting.explained.state)
+        })
+        .collect()
 }
 
 pub(crate) fn new_push(device: DeviceNo, key: u64, content: u64, callback: u64) -> NewPush {
