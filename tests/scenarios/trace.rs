@@ -1,25 +1,60 @@
 //! The order of system calls: neither a device nor the cloud hears of anything before the disk has it.
 //!
 //! A killed process leaves its writes in the page cache, so killing proves nothing about syncs. Here the agent runs
-//! under strace, and each frame is held against the write to the log of the database that has its record.
+//! under strace. Each frame is held against the write to the log of the database that has its record, and against the
+//! database itself: the one that a power cut just before the frame's first byte would have left, built from what was
+//! synced by then, names of files included.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::Command;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use scenarios::bench::{Bench, DeviceSetup, Setup, run, wait_until};
+use scenarios::crash::disk::{Disk, Keeps, Syncs};
+use scenarios::crash::heard::{Said, Streams};
+use scenarios::crash::record::Event;
+use scenarios::oracle::{History, Snapshot};
+use scenarios::shim::{Plan, Shim};
 use scenarios::sim::{Order, field};
 
-const CALLS: &str =
-    "trace=fdatasync,fsync,pwrite64,pwritev,write,writev,sendto,sendmsg,sendmmsg,sendfile";
+const CALLS: &str = "trace=openat,unlink,ftruncate,fdatasync,fsync,pwrite64,pwritev,write,writev,\
+                     sendto,sendmsg,sendmmsg,sendfile";
 const LOG: &str = "/wardpost.db-wal";
 const FRAME_HEADER: usize = 24;
 
 #[test]
 fn nothing_is_said_before_the_disk_has_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let (trace, orders) = traced_run(setup());
+    let ids: Vec<&str> = orders.iter().map(Order::control_id).collect();
+    let faults = [trace.faults(&ids), trace.unrecorded(&orders)].concat();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn an_agent_whose_syncs_do_nothing_is_found_out() {
+    let shim = Shim::new().expect("the shim compiles");
+    let (trace, orders) = traced_run_with(shim.around(setup()), |bench| {
+        let plan = Plan::on(&bench.path("state")).dropping_syncs();
+        shim.follow(&plan).expect("a plan is written");
+    });
+    let ids: Vec<&str> = orders.iter().map(Order::control_id).collect();
+    assert!(trace.faults(&ids).len() >= 2 * orders.len());
+    assert!(trace.unrecorded(&orders).len() >= 2 * orders.len());
+}
+
+/// The trace of a run, and the orders that were pushed in it: some alone, some together.
+fn traced_run(setup: Setup) -> (Trace, Vec<Order>) {
+    traced_run_with(setup, |_| {})
+}
+
+fn traced_run_with(setup: Setup, prepare: impl FnOnce(&Bench)) -> (Trace, Vec<Order>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("trace");
-    let mut bench = traced(&file);
+    let mut bench = traced(setup, &file);
+    prepare(&bench);
+    bench.start_agent();
     let orders: Vec<Order> = (100..117).map(Order::new).collect();
     let (alone, together) = orders.split_at(5);
     for order in alone {
@@ -31,31 +66,30 @@ fn nothing_is_said_before_the_disk_has_it() {
         .map(|(order, device)| bench.pushing(device, order))
         .collect();
     for push in pushes {
-        assert_eq!(bench.wait_on(push).unwrap().status, 200);
+        assert_eq!(bench.wait_on(push).expect("a push ends").status, 200);
     }
-    let ids: Vec<&str> = orders.iter().map(Order::control_id).collect();
     let trace = Trace::read(&end(&mut bench, &file));
-    let faults = trace.faults(&ids);
-    assert!(faults.is_empty(), "{faults:#?}");
-
     let received = bench.received("chem").len() + bench.received("coag").len();
     assert_eq!(trace.to_devices().len(), received, "no frame went unseen");
     assert_eq!(received, orders.len());
+    (trace, orders)
+}
+
+fn setup() -> Setup {
+    Setup::new()
+        .device(DeviceSetup::new("chem"))
+        .device(DeviceSetup::new("coag"))
 }
 
 /// A bench whose agent runs under strace. With `-D` the agent is our child and strace is not, so signals reach it.
-fn traced(file: &Path) -> Bench {
+fn traced(setup: Setup, file: &Path) -> Bench {
     let there = run(Command::new("strace").arg("--version")).is_ok();
     assert!(there, "strace is not there: run cargo xtask setup");
     let file = file.to_string_lossy();
     let words = [
         "strace", "-D", "-f", "-yy", "-xx", "-s", "65536", "-e", CALLS, "-o", &file,
     ];
-    Setup::new()
-        .device(DeviceSetup::new("chem"))
-        .device(DeviceSetup::new("coag"))
-        .wrapped(&words)
-        .start()
+    setup.wrapped(&words).start_without_agent()
 }
 
 /// Stops the agent and returns the trace, which strace ends a moment later.
@@ -81,34 +115,44 @@ struct Call {
     file: String,
     /// What it wrote, without what the kernel did not take.
     bytes: Vec<u8>,
+    /// The last argument, where that is a number: the place of a write, the length of a file.
+    number: usize,
 }
 
 impl Call {
-    /// Reads `name(3<file>, "\x62", 1) = 1`.
+    /// Reads `name(3<file>, "\x62", 1) = 1`, or a call with a path, of which only what makes or removes a file matters.
     fn read(began: usize, ended: usize, text: &str) -> Option<Self> {
         let (call, result) = text.rsplit_once(" = ")?;
-        let result: usize = result.split(' ').next()?.parse().ok()?;
         let (name, arguments) = call.split_once('(')?;
-        let (_, file) = arguments.split_once('<')?;
-        let file = &file[..file.find(">,").or_else(|| file.find(">)"))?];
-        let mut bytes = arguments
-            .split('"')
-            .skip(1)
-            .step_by(2)
-            .flat_map(unescape)
-            .collect::<Vec<u8>>();
-        bytes.truncate(result);
-        Some(Self {
+        let quoted = || arguments.split('"').skip(1).step_by(2).flat_map(unescape);
+        let last = arguments
+            .trim_end()
+            .trim_end_matches(')')
+            .rsplit(", ")
+            .next()?;
+        let mut read = Self {
             began,
             ended,
             name: name.into(),
-            file: if file.contains("\\x") {
-                String::from_utf8_lossy(&unescape(file)).into_owned()
-            } else {
-                file.into()
-            },
-            bytes,
-        })
+            file: String::new(),
+            bytes: vec![],
+            number: last.parse().unwrap_or_default(),
+        };
+        if ["openat", "unlink"].contains(&name) {
+            let changes = name == "unlink" || arguments.contains("O_CREAT");
+            read.file = String::from_utf8_lossy(&quoted().collect::<Vec<u8>>()).into_owned();
+            return (changes && !result.starts_with('-')).then_some(read);
+        }
+        let result: usize = result.split(' ').next()?.parse().ok()?;
+        let (_, file) = arguments.split_once('<')?;
+        let file = &file[..file.find(">,").or_else(|| file.find(">)"))?];
+        read.bytes = quoted().take(result).collect();
+        read.file = if file.contains("\\x") {
+            String::from_utf8_lossy(&unescape(file)).into_owned()
+        } else {
+            file.into()
+        };
+        Some(read)
     }
 
     fn syncs(&self) -> bool {
@@ -120,22 +164,6 @@ fn unescape(text: &str) -> Vec<u8> {
     text.split("\\x")
         .filter_map(|digits| u8::from_str_radix(digits, 16).ok())
         .collect()
-}
-
-/// Something a device or the cloud was told.
-#[derive(Debug)]
-struct Said {
-    /// The line where its first byte may have left.
-    at: usize,
-    connection: String,
-    bytes: Vec<u8>,
-}
-
-/// What one connection was sent, each byte with the line where it may have left.
-#[derive(Default)]
-struct Stream {
-    bytes: Vec<u8>,
-    lines: Vec<usize>,
 }
 
 struct Trace(Vec<Call>);
@@ -182,54 +210,20 @@ impl Trace {
             .map(|sync| sync.ended)
     }
 
-    fn streams(&self) -> BTreeMap<&str, Stream> {
-        let mut streams: BTreeMap<&str, Stream> = BTreeMap::new();
+    fn streams(&self) -> Streams {
+        let mut streams = Streams::default();
         for call in self.0.iter().filter(|call| call.file.starts_with("TCP")) {
-            let stream = streams.entry(&call.file).or_default();
-            stream.bytes.extend(&call.bytes);
-            stream.lines.resize(stream.bytes.len(), call.began);
+            streams.push(&call.file, call.began, &call.bytes);
         }
         streams
     }
 
-    /// The MLLP frames, in order for each connection.
     fn to_devices(&self) -> Vec<Said> {
-        let mut frames = Vec::new();
-        for (connection, stream) in self.streams() {
-            let starts = (0..stream.bytes.len()).filter(|at| stream.bytes[*at] == 0x0b);
-            frames.extend(starts.filter(|_| stream.bytes[0] == 0x0b).map(|start| {
-                let rest = &stream.bytes[start..];
-                let end = rest.iter().position(|byte| *byte == 0x1c);
-                Said {
-                    at: stream.lines[start],
-                    connection: connection.into(),
-                    bytes: rest[1..end.unwrap_or(rest.len())].into(),
-                }
-            }));
-        }
-        frames
+        self.streams().to_devices()
     }
 
-    /// The websocket frames, unmasked.
     fn to_cloud(&self) -> Vec<Said> {
-        let mut frames = Vec::new();
-        for (connection, stream) in self.streams() {
-            let head = b"\r\n\r\n";
-            let upgrade = stream.bytes.starts_with(b"GET /ws/");
-            let start = stream.bytes.windows(4).position(|four| four == head);
-            let Some(mut at) = start.filter(|_| upgrade).map(|at| at + head.len()) else {
-                continue;
-            };
-            while let Some((bytes, length)) = unmask(&stream.bytes[at..]) {
-                frames.push(Said {
-                    at: stream.lines[at],
-                    connection: connection.into(),
-                    bytes,
-                });
-                at += length;
-            }
-        }
-        frames
+        self.streams().to_cloud()
     }
 
     /// What was said too early, or never, about the orders with these control ids.
@@ -242,8 +236,7 @@ impl Trace {
                 ("the device", &to_devices, message),
                 ("the cloud", &to_cloud, answer),
             ] {
-                let first = said.iter().filter(|one| contains(&one.bytes, &text));
-                let first = first.map(|one| one.at).min();
+                let first = first(said, &text);
                 faults.extend(too_early(&format!("{to}, {id}"), first, self.safe(&text)));
             }
         }
@@ -265,6 +258,109 @@ impl Trace {
     }
 }
 
+/// The database that was safe at a moment.
+impl Trace {
+    /// What happened to the files of the state directory, each with the line from which on it may count.
+    fn events(&self) -> Vec<(usize, Event)> {
+        let (mut events, mut there) = (Vec::new(), HashSet::new());
+        for call in &self.0 {
+            let Some((_, name)) = call.file.split_once("/state") else {
+                continue;
+            };
+            let file = match name.strip_prefix('/') {
+                Some(name) => name.to_owned(),
+                None if name.is_empty() => ".".to_owned(),
+                None => continue,
+            };
+            match call.name.as_str() {
+                "openat" if there.insert(file.clone()) => {
+                    events.push((call.ended, Event::Created { file }));
+                }
+                "unlink" => {
+                    there.remove(&file);
+                    events.push((call.ended, Event::Unlinked { file }));
+                }
+                "pwrite64" => events.push((call.ended, written(call, file))),
+                "ftruncate" => {
+                    let length = call.number;
+                    events.push((call.ended, Event::Truncated { file, length }));
+                }
+                _ if call.syncs() => {
+                    events.push((call.began, Event::SyncBegan { file: file.clone() }));
+                    events.push((call.ended, Event::SyncEnded { file }));
+                }
+                _ => {}
+            }
+        }
+        events.sort_by_key(|(line, _)| *line);
+        events
+    }
+
+    /// What a power cut just before this line would have left at least.
+    fn safe_database(&self, line: usize) -> rusqlite::Result<Snapshot> {
+        let mut disk = Disk::default();
+        for (_, event) in self.events().iter().filter(|(at, _)| *at < line) {
+            disk.take(event, Syncs::Work);
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, bytes) in disk.image(Keeps::Nothing, &mut StdRng::seed_from_u64(0)) {
+            if name.starts_with("wardpost.db") && !name.ends_with("-shm") {
+                std::fs::write(folder.path().join(name), bytes).expect("a file is written");
+            }
+        }
+        Snapshot::read(&folder.path().join("wardpost.db"))
+    }
+
+    /// The orders of which a message or an answer was on its way before the database had the attempt or the answer.
+    fn unrecorded(&self, orders: &[Order]) -> Vec<String> {
+        let (to_devices, to_cloud) = (self.to_devices(), self.to_cloud());
+        let mut faults = Vec::new();
+        for order in orders {
+            let (id, key) = (order.control_id(), order.control_id().replace('C', "P"));
+            let attempted =
+                |found: &Snapshot, push| History::of(found).attempts_of(push).count() > 0;
+            let answered = |found: &Snapshot, push| {
+                let mut events = found.events.iter();
+                events.any(|event| event.push == push && event.status == Some(200))
+            };
+            let sent = first(&to_devices, &format!("|{id}|"));
+            faults.extend(self.missing(&format!("the attempt of {id}"), (sent, &key), attempted));
+            let told = first(&to_cloud, &answer(id));
+            faults.extend(self.missing(&format!("the answer of {id}"), (told, &key), answered));
+        }
+        faults
+    }
+
+    fn missing(
+        &self,
+        what: &str,
+        (line, key): (Option<usize>, &str),
+        has: impl Fn(&Snapshot, i64) -> bool,
+    ) -> Option<String> {
+        let found = self.safe_database(line.unwrap_or_default());
+        let is_there = found.is_ok_and(|found| {
+            let mut pushes = found.pushes.values();
+            let push = pushes.find(|push| push.order_keys.iter().any(|own| own == key));
+            push.is_some_and(|push| has(&found, push.id))
+        });
+        (!is_there).then(|| format!("{what} was not safe at line {line:?}"))
+    }
+}
+
+fn written(call: &Call, file: String) -> Event {
+    Event::Written {
+        file,
+        at: call.number,
+        bytes: call.bytes.clone(),
+    }
+}
+
+/// The line where the first message with this text may have left.
+fn first(said: &[Said], text: &str) -> Option<usize> {
+    let with_it = said.iter().filter(|one| contains(&one.bytes, text));
+    with_it.map(|one| one.at).min()
+}
+
 fn too_early(what: &str, said: Option<usize>, safe: Option<usize>) -> Option<String> {
     let in_order = said.zip(safe).is_some_and(|(said, safe)| safe < said);
     let lines = format!("said at line {said:?}, safe at line {safe:?}");
@@ -279,30 +375,6 @@ fn answer(id: &str) -> String {
 fn contains(bytes: &[u8], text: &str) -> bool {
     let text = text.as_bytes();
     bytes.windows(text.len()).any(|part| part == text)
-}
-
-/// The content of the websocket frame these bytes begin with, and the frame's length. A client masks every frame.
-fn unmask(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let (length, key) = match bytes.get(1)? & 0x7f {
-        126 => (
-            u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?).into(),
-            4,
-        ),
-        127 => (u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?), 10),
-        short => (short.into(), 2),
-    };
-    let content = key + 4;
-    let end = content + usize::try_from(length).ok()?;
-    let masked = bytes.get(content..end)?;
-    let key = bytes[key..content].iter().cycle();
-    Some((
-        masked
-            .iter()
-            .zip(key)
-            .map(|(byte, key)| byte ^ key)
-            .collect(),
-        end,
-    ))
 }
 
 /// The judge is judged: traces made by hand, all but the first with one thing wrong.
