@@ -21,11 +21,7 @@ impl Lock {
             path: directory.display().to_string(),
             source,
         };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(wrong)?;
+        make(directory).map_err(wrong)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -45,6 +41,19 @@ impl Lock {
         }
         write_pid(&mut file).map_err(wrong)?;
         Ok(Self { _file: file })
+    }
+}
+
+/// A directory that is new has its name synced, or a power cut could take it with everything that was stored in it.
+fn make(directory: &Path) -> std::io::Result<()> {
+    let is_new = !directory.exists();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    match directory.canonicalize()?.parent() {
+        Some(parent) if is_new => File::open(parent)?.sync_all(),
+        _ => Ok(()),
     }
 }
 
