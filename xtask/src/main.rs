@@ -11,6 +11,7 @@
 mod bench;
 mod deb;
 mod demo;
+mod disk;
 mod kill;
 mod prove;
 mod run;
@@ -42,6 +43,7 @@ fn command(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::command(),
         ["systemd"] => systemd::command(),
         ["kill", rest @ ..] => kill::command(rest),
+        ["disk", rest @ ..] => disk::command(rest),
         ["prove", rest @ ..] => prove::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
         ["deb", rest @ ..] => deb::command(rest),
@@ -63,6 +65,8 @@ cargo xtask COMMAND
   kill [--cycles N] [--seed S] [--faults] [--mutant NAME] [--release]
                                 kills the agent at random instants and counts what was lost (nothing);
                                 --faults: while the network fails, too
+  disk [--states N] [--seed S]  fails every call of the agent on its disk, in every way; with --states: judges so
+                                many states that a power cut could leave
   prove [MUTANT...]             plants one fault after another in the agent; a harness must notice each
   bench push [--quick]          pushes per second, latency, memory
   deb                           the Debian package, release build; its path is the last line

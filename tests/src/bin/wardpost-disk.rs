@@ -1,13 +1,17 @@
-//! Fails the agent's calls on its disk, one after the other; `cargo xtask disk` calls this.
+//! Fails the agent's calls on its disk, one after the other, or cuts its power; `cargo xtask disk` calls this.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use scenarios::crash::disk::Syncs;
+use scenarios::crash::record;
+use scenarios::crash::states::{Options, judge};
 use scenarios::disk::{Start, Sweep, run};
 use scenarios::shim::{Errno, Kind, Lasting};
 
-/// Lives a short life of the agent again and again, and fails another call on its files each time.
+/// Lives a short life of the agent again and again, and fails another call on its files each time; or cuts the power at
+/// any moment of a busy run.
 #[derive(Parser)]
 #[command(name = "wardpost-disk")]
 struct Flags {
@@ -17,29 +21,60 @@ struct Flags {
     /// Only the first of the sweeps.
     #[arg(long)]
     quick: bool,
+    /// Judges so many states that a power cut could leave, instead of failing calls.
+    #[arg(long)]
+    states: Option<usize>,
+    /// Decides which states. Default: a new one.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let flags = Flags::parse();
-    let mut broken = 0;
-    for sweep in sweeps()
-        .into_iter()
-        .take(if flags.quick { 1 } else { usize::MAX })
-    {
-        let report = run(&sweep, flags.at_once)?;
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{report}")?;
-        for wrong in &report.wrongs {
-            writeln!(out, "  {wrong}")?;
-        }
-        broken += report.wrongs.len();
-    }
+    let broken = match flags.states {
+        Some(states) => cut(states, flags.seed)?,
+        None => fail(&flags)?,
+    };
     Ok(if broken == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
+
+fn fail(flags: &Flags) -> anyhow::Result<usize> {
+    let mut broken = 0;
+    let most = if flags.quick { 1 } else { usize::MAX };
+    for sweep in sweeps().into_iter().take(most) {
+        let report = run(&sweep, flags.at_once)?;
+        tell(&report, &report.wrongs)?;
+        broken += report.wrongs.len();
+    }
+    Ok(broken)
+}
+
+fn cut(states: usize, seed: Option<u64>) -> anyhow::Result<usize> {
+    let options = Options {
+        states,
+        seed: seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
+        syncs: Syncs::Work,
+        at_once: 2,
+    };
+    let report = judge(&record(PUSHES)?, &options)?;
+    tell(&report, &report.wrongs)?;
+    writeln!(std::io::stdout().lock(), "seed {}", options.seed)?;
+    Ok(report.wrongs.len())
+}
+
+fn tell(report: &dyn std::fmt::Display, wrongs: &[String]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{report}")?;
+    wrongs
+        .iter()
+        .try_for_each(|wrong| writeln!(out, "  {wrong}"))
+}
+
+const PUSHES: usize = 960;
 
 /// Every errno a full, broken, read-only or limited disk gives, for one call and from one call on.
 fn sweeps() -> Vec<Sweep> {
