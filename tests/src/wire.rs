@@ -58,6 +58,8 @@ pub enum Corruption {
 }
 
 /// Something that may have kept a message, or the answer to it, from arriving. Times are UTC in milliseconds.
+///
+/// What ends a connection lasts until the agent opens the next one: only that shows that it has noticed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Incident {
     pub kind: Kind,
@@ -105,7 +107,9 @@ struct State {
     connections: BTreeMap<u64, Connection>,
     opened: u64,
     incidents: Vec<Incident>,
-    heard: Vec<u64>,
+    /// Places of those that last until there is a new connection.
+    lasting: Vec<usize>,
+    heard: Vec<(u64, u64)>,
 }
 
 /// What holds for all bytes.
@@ -201,8 +205,8 @@ impl Wire {
         self.shared.state().incidents.clone()
     }
 
-    /// When something of the peer was passed on to the agent.
-    pub fn heard(&self) -> Vec<u64> {
+    /// When something of the peer was passed on to the agent: not before the first time, and not after the second.
+    pub fn heard(&self) -> Vec<(u64, u64)> {
         self.shared.state().heard.clone()
     }
 
@@ -230,8 +234,16 @@ impl Shared {
     }
 
     fn record(&self, kind: Kind, from: u64) {
-        let until = now();
-        self.state().incidents.push(Incident { kind, from, until });
+        let mut state = self.state();
+        let until = match kind {
+            Kind::Corrupted => now(),
+            Kind::Reset | Kind::Fin | Kind::Swallowed | Kind::PeerAway => {
+                let place = state.incidents.len();
+                state.lasting.push(place);
+                u64::MAX
+            }
+        };
+        state.incidents.push(Incident { kind, from, until });
     }
 }
 

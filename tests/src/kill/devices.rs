@@ -149,12 +149,17 @@ impl Spec {
             .text("delivery.when_unreachable", unreachable)
             .text("delivery.answer_within", self.answer_within)
             .text("delivery.expires", self.expires)
-            .doing(self.script())
+            .doing(self.script(network))
     }
 
-    fn script(&self) -> Script {
+    fn script(&self, network: Network) -> Script {
         let delay = u64::from(self.delay_ms);
-        let (refuses, rambles) = (self.refuses_one_in, self.rambles_one_in);
+        let refuses = self.refuses_one_in;
+        // On a faulty network it must be clear which answer came in time.
+        let rambles = match network {
+            Network::Good => self.rambles_one_in,
+            Network::Faulty => 0,
+        };
         Arc::new(move |received: &Received| {
             let [first, second] = dice(received);
             let one_in = |number: u8| number > 0 && first % number == 0;

@@ -101,9 +101,11 @@ pub(super) fn lines(bench: &Bench) -> BTreeMap<String, Line> {
             from: signed(one.from),
             until: signed(one.until),
         });
+        let heard = wire.heard().into_iter();
+        let heard = heard.map(|(from, until)| (signed(from), signed(until)));
         let line = Line {
             troubles: troubles.collect(),
-            heard: wire.heard().into_iter().map(signed).collect(),
+            heard: heard.collect(),
             patience: i64::try_from(ACK_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
         };
         (name.to_owned(), line)

@@ -96,8 +96,8 @@ pub struct Trouble {
 #[derive(Clone, Debug, Default)]
 pub struct Line {
     pub troubles: Vec<Trouble>,
-    /// When something of the device was passed on to the agent, ascending.
-    pub heard: Vec<i64>,
+    /// When something of the device was passed on to the agent: not before, and not after; ascending.
+    pub heard: Vec<(i64, i64)>,
     /// How long the agent has to wait for an answer.
     pub patience: i64,
 }
@@ -111,10 +111,9 @@ impl Line {
             return true;
         }
         let gave_up_at = began.saturating_add(self.patience);
-        let heard = &self.heard[..self.heard.partition_point(|at| *at <= ended)];
-        let in_time = heard
-            .last()
-            .is_some_and(|at| (began..gave_up_at).contains(at));
+        let before = self.heard.partition_point(|(from, _)| *from < began);
+        let heard = self.heard.get(before..).unwrap_or_default();
+        let in_time = heard.iter().any(|(_, until)| *until < gave_up_at);
         gave_up_at <= ended && !in_time
     }
 }

@@ -93,9 +93,11 @@ impl<'a> Judge<'a> {
         let mut by_bytes: HashMap<_, Vec<&PushRow>> = HashMap::new();
         for push in roots(&story.end) {
             let kept = push.callback.as_deref().and_then(|one| kept.get(one));
-            if let Some(kept) = kept {
+            // A push that somebody had sent again after its end has no callback.
+            let own = push.sha256.as_deref().filter(|_| push.callback.is_none());
+            if let Some(sum) = kept.map(|kept| kept.sha256.as_str()).or(own) {
                 by_bytes
-                    .entry((story.end.device_of(push), kept.sha256.as_str()))
+                    .entry((story.end.device_of(push), sum))
                     .or_default()
                     .push(push);
             }

@@ -19,6 +19,8 @@ pub struct PushRow {
     pub callback: Option<String>,
     pub order_keys: Vec<String>,
     pub joins: Option<i64>,
+    /// Of the body, in hexadecimal digits.
+    pub sha256: Option<String>,
 }
 
 /// One row of `event`.
@@ -127,7 +129,7 @@ impl Snapshot {
         })?;
         let pushes = rows(
             &database,
-            "SELECT id, device, tried, callback, order_key, joins, at, expires FROM push ORDER BY id",
+            "SELECT id, device, tried, callback, order_key, joins, at, expires, lower(hex(body_sha256)) FROM push ORDER BY id",
             |row| push_of(row).map(|push| (push.id, push)),
         )?;
         let events = rows(
@@ -243,6 +245,7 @@ fn push_of(row: &Row<'_>) -> rusqlite::Result<PushRow> {
         joins: row.get(5)?,
         at: row.get(6)?,
         expires: row.get(7)?,
+        sha256: row.get(8)?,
     })
 }
 

@@ -343,7 +343,7 @@ fn an_answer_that_comes_too_late_excuses_and_one_in_time_does_not() {
         let mut run = Run::new();
         run.push(1, "chem", "A", "a").sent(1);
         let line = run.story.lines.get_mut("chem").unwrap();
-        line.heard.push(run.now + after);
+        line.heard.push((run.now + after, run.now + after + 5));
         run.now += 700;
         run.held(1).breaks(&expected);
     }
@@ -398,6 +398,22 @@ fn two_messages_of_one_attempt_are_a_duplicate() {
     let mut run = Run::new();
     run.push(1, "coag", "A", "a").sent(1).received("coag", "a");
     run.delivered(1).breaks(&[duplicate("coag", &[1], 2, 1)]);
+}
+
+#[test]
+fn a_push_that_somebody_has_sent_again_after_its_end_is_a_push_of_its_own() {
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a").sent(1).delivered(1);
+    run.push(2, "chem", "A", "-")
+        .attempt(2)
+        .received("chem", "a");
+    run.delivered(2);
+    run.story.kept.pop();
+    run.row(2).callback = None;
+    run.story.seen.clear();
+    run.breaks(&[duplicate("chem", &[1], 2, 1)]);
+    run.row(2).sha256 = Some("a".into());
+    run.breaks(&[]);
 }
 
 #[test]

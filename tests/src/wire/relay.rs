@@ -23,8 +23,8 @@ pub(super) async fn carry(agent: TcpStream, shared: Arc<Shared>) {
         };
         relay.run(agent, peer, cuts).await;
     } else {
-        drop(agent);
         shared.record(Kind::PeerAway, began);
+        drop(agent);
     }
     shared.state().connections.remove(&number);
 }
@@ -34,6 +34,11 @@ impl Shared {
         let mut state = self.state();
         state.opened += 1;
         let number = state.opened;
+        for place in std::mem::take(&mut state.lasting) {
+            if let Some(incident) = state.incidents.get_mut(place) {
+                incident.until = now();
+            }
+        }
         let silent = false;
         state
             .connections
@@ -92,20 +97,19 @@ impl Relay<'_> {
     }
 
     fn reset(&self, agent: TcpStream, peer: TcpStream) {
-        let from = now();
+        // Recorded first: once it is done, the agent may be back before us.
+        self.shared.record(Kind::Reset, now());
         for stream in [agent, peer] {
             let _ = stream.set_zero_linger();
             drop(stream);
         }
-        self.shared.record(Kind::Reset, from);
     }
 
     /// Both ends are told that nothing more comes; what the agent says until it notices is lost.
     async fn finish(&self, mut agent: TcpStream, mut peer: TcpStream) {
-        let from = now();
+        self.shared.record(Kind::Fin, now());
         let _ = agent.shutdown().await;
         let _ = peer.shutdown().await;
-        self.shared.record(Kind::Fin, from);
         let mut buffer = [0; 1024];
         let rest = async {
             while let Ok(1..) = agent.read(&mut buffer).await {
@@ -193,6 +197,7 @@ impl Relay<'_> {
         chunk: &[u8],
         (to, pace): (&mut WriteHalf<'_>, Pace),
     ) -> io::Result<()> {
+        let since = now();
         match pace {
             Pace::AsTheyCome => to.write_all(chunk).await?,
             Pace::ByteByByte => {
@@ -202,7 +207,7 @@ impl Relay<'_> {
             }
         }
         if way == Way::FromPeer {
-            self.shared.state().heard.push(now());
+            self.shared.state().heard.push((since, now()));
         }
         Ok(())
     }
