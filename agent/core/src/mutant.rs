@@ -10,6 +10,24 @@ pub(crate) enum Mutant {
     RetryUnknown,
     /// The same bytes go out again without end.
     ResendForever,
+    /// The newest push of a device goes first.
+    LoseOrder,
+    /// What waits for a device is forgotten when its line breaks.
+    DropWhenAway,
+    /// Numbers of pushes are given again after a restart.
+    ReuseId,
+    /// Nothing that comes twice is recognised, but by its callback.
+    JoinNever,
+    /// What failed absorbs an equal push.
+    JoinAFailed,
+    /// Whoever was told 202 is told the outcome, too.
+    AnswerTwice,
+    /// A later push of the same order goes past a held one.
+    ForgetParked,
+    /// A device that is to wait for an uncertain push goes on.
+    IgnoreScope,
+    /// What may have left traces is said to be undelivered.
+    ForgetTraces,
     /// An answer counts as arrived when it is written to the socket.
     TakenTooEarly,
 }
@@ -22,9 +40,18 @@ mod planted {
 
     static PLANTED: OnceLock<Mutant> = OnceLock::new();
 
-    const NAMES: [(&str, Mutant); 3] = [
+    const NAMES: [(&str, Mutant); 12] = [
         ("retry-unknown", Mutant::RetryUnknown),
         ("resend-forever", Mutant::ResendForever),
+        ("lose-order", Mutant::LoseOrder),
+        ("drop-when-away", Mutant::DropWhenAway),
+        ("reuse-id", Mutant::ReuseId),
+        ("join-never", Mutant::JoinNever),
+        ("join-a-failed", Mutant::JoinAFailed),
+        ("answer-twice", Mutant::AnswerTwice),
+        ("forget-parked", Mutant::ForgetParked),
+        ("ignore-scope", Mutant::IgnoreScope),
+        ("forget-traces", Mutant::ForgetTraces),
         ("taken-too-early", Mutant::TakenTooEarly),
     ];
 

@@ -85,6 +85,39 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "wire::an_order_whose_acknowledgement_never_comes_is_sent_four_times_and_then_held",
         ),
     ),
+    mutant("lose-order", "the oldest push of a device goes first", KILL),
+    mutant(
+        "drop-when-away",
+        "what waits goes on waiting when the line breaks",
+        FAULTS,
+    ),
+    mutant("reuse-id", "a number belongs to one push for ever", KILL),
+    mutant(
+        "join-never",
+        "an order that comes twice is delivered once",
+        KILL,
+    ),
+    mutant("join-a-failed", "what failed absorbs nothing", KILL),
+    mutant(
+        "answer-twice",
+        "the first answer of a callback is its only one",
+        KILL,
+    ),
+    mutant(
+        "forget-parked",
+        "nothing overtakes a held push of the same order",
+        KILL,
+    ),
+    mutant(
+        "ignore-scope",
+        "a device set to wait for an uncertain push is sent nothing",
+        KILL,
+    ),
+    mutant(
+        "forget-traces",
+        "what may be there is not said to be undelivered",
+        FAULTS,
+    ),
     mutant(
         "any-answer",
         "an answer settles only the message that it names",

@@ -6,6 +6,7 @@ use super::rows::{Attempted, Effect, Kind, PushRow, ReplyTo, Row, Told, Turn};
 use super::{Live, Phase, Queue};
 use crate::delivery::Words;
 use crate::join::{Older, Remembered};
+use crate::mutant::{self, Mutant};
 use crate::push::{
     Dedupe, DeviceNo, NewPush, Now, Print, PushId, State, Timestamp, WhenUnreachable,
 };
@@ -99,6 +100,9 @@ impl Queue {
 
     /// Whether `push` is the same order as the newest one of each of its keys, as far as prints tell.
     pub fn may_join(&self, push: &NewPush, newest: &[Option<Earlier>], now: Now) -> Option<PushId> {
+        if mutant::is(Mutant::JoinNever) {
+            return None;
+        }
         let content = push.content.filter(|_| push.options.dedupe == Dedupe::On)?;
         let first = newest.first()?.as_ref()?;
         let of_all = newest
@@ -215,7 +219,7 @@ impl Queue {
                 .get(&device)
                 .is_some_and(|d| now.utc.since(at) <= d.config.policy.rejoin_window),
             // What failed never absorbs a new push.
-            _ => false,
+            _ => mutant::is(Mutant::JoinAFailed),
         }
     }
 

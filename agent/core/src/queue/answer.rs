@@ -2,6 +2,7 @@
 
 use super::rows::{Answer, Effect, EventRow, Kind, Row, Told, Turn};
 use super::{Queue, Session, TICK_LIMIT};
+use crate::mutant::{self, Mutant};
 use crate::push::PushId;
 
 impl Queue {
@@ -45,6 +46,9 @@ impl Queue {
         let Some(to) = live.reply_to.take() else {
             return;
         };
+        if mutant::is(Mutant::AnswerTwice) && status == 202 {
+            live.reply_to = Some(to.clone());
+        }
         self.answer_due.remove(&(live.answer_by, row.push));
         self.changes.mark(row.push);
         row.status = Some(status);

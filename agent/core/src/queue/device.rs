@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ids::{IdSet, Waiting};
+use crate::mutant::{self, Mutant};
 use crate::push::{
     Completing, DeviceNo, HoldScope, Mono, OnUncertain, Policy, Print, PushId, WhenUnreachable,
 };
@@ -142,6 +143,9 @@ impl Device {
 
     /// The held or parked push that `id` must stay behind, if any.
     pub(crate) fn blocker(&self, id: PushId, keys: &[Print]) -> Option<PushId> {
+        if mutant::is(Mutant::ForgetParked) {
+            return None;
+        }
         keys.iter()
             .filter_map(|key| self.blocked.get(key)?.first().copied())
             .filter(|first| *first < id)
@@ -173,7 +177,11 @@ impl Device {
     /// The lowest that waits, whatever is known of it.
     pub(crate) fn first(&self) -> Option<PushId> {
         let both = [self.waiting.first(), self.cold.first()];
-        both.into_iter().flatten().min()
+        let both = both.into_iter().flatten();
+        if mutant::is(Mutant::LoseOrder) {
+            return self.waiting.iter().last().or(both.max());
+        }
+        both.min()
     }
 
     /// Whether so many that are known stand before the first of which only the number is kept.
@@ -214,6 +222,7 @@ impl Device {
     }
 
     fn holds_all(&self) -> bool {
-        self.config.policy.hold_scope == HoldScope::Device
+        let whole = self.config.policy.hold_scope == HoldScope::Device;
+        whole && !mutant::is(Mutant::IgnoreScope)
     }
 }

@@ -13,6 +13,7 @@ use super::segment::{ColdBlock, Mark, OpenAs};
 use super::{IdHasher, Live, Phase, Queue};
 use crate::delivery::{self, Outcome, Verdict};
 use crate::join::{BLOCK, Remembered};
+use crate::mutant::{self, Mutant};
 use crate::push::{DeviceNo, Now, Print, PushId, Seq, State, Timestamp};
 
 /// One row of the push table.
@@ -147,7 +148,9 @@ impl Loader {
 
     /// A push after the newest segment. The one that it joins is not cold.
     pub fn push(&mut self, facts: PushFacts) {
-        self.queue.last_push = self.queue.last_push.max(facts.id);
+        if !mutant::is(Mutant::ReuseId) {
+            self.queue.last_push = self.queue.last_push.max(facts.id);
+        }
         self.queue.changes.mark(facts.id);
         if let Some(leader) = facts.joins {
             self.queue.changes.mark(leader);

@@ -52,6 +52,7 @@ pub use settle::{Connection, LateNews};
 pub use crate::join::{Older, SavedPrints};
 
 use crate::join::{Memory, Remembered};
+use crate::mutant::{self, Mutant};
 use crate::push::{Completing, DeviceNo, Mono, Now, OnUncertain, Print, PushId, Seq, Timestamp};
 use device::Device;
 
@@ -268,6 +269,9 @@ impl Queue {
             return;
         };
         device.line = Line::Away(why);
+        if mutant::is(Mutant::DropWhenAway) {
+            device.waiting = ids::Waiting::default();
+        }
         self.refuse_unreachable(no, turn);
         self.tell_wanted(no, turn);
     }
@@ -449,7 +453,8 @@ impl Queue {
     }
 
     fn may_be_there(&self, id: PushId) -> bool {
-        self.live.get(&id).is_some_and(|live| live.traces)
+        let traces = self.live.get(&id).is_some_and(|live| live.traces);
+        traces && !mutant::is(Mutant::ForgetTraces)
     }
 
     fn number(&mut self) -> PushId {
