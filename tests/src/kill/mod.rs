@@ -87,7 +87,10 @@ fn episode(options: &Options, seed: u64, cycles: u32) -> anyhow::Result<Episode>
         }
     };
     if !verdict.breaks.is_empty() && options.mutant.is_none() {
-        eprintln!("kept for a look: {}", run.bench.keep_folder().display());
+        let lines = format!("{:#?}", run.story.lines);
+        let folder = run.bench.keep_folder();
+        std::fs::write(folder.join("lines.txt"), lines)?;
+        eprintln!("kept for a look: {}", folder.display());
     }
     run.counts.accepted = run.story.end.pushes.len();
     run.counts.received = run.story.received.len();

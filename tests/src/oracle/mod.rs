@@ -111,7 +111,8 @@ impl Line {
             return true;
         }
         let gave_up_at = began.saturating_add(self.patience);
-        let before = self.heard.partition_point(|(from, _)| *from < began);
+        // What was heard in the millisecond of the record is the answer that freed the line.
+        let before = self.heard.partition_point(|(from, _)| *from <= began);
         let heard = self.heard.get(before..).unwrap_or_default();
         let in_time = heard.iter().any(|(_, until)| *until < gave_up_at);
         gave_up_at <= ended && !in_time

@@ -350,6 +350,17 @@ fn an_answer_that_comes_too_late_excuses_and_one_in_time_does_not() {
 }
 
 #[test]
+fn the_answer_that_freed_the_line_is_not_the_next_one() {
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a").attempt(1);
+    let line = run.story.lines.get_mut("chem").unwrap();
+    line.heard.push((run.now, run.now + 1));
+    run.received("chem", "a");
+    run.now += 700;
+    run.held(1).breaks(&[]);
+}
+
+#[test]
 fn an_agent_that_does_not_wait_long_enough_has_no_excuse() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a").sent(1);
