@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::phi::Phi;
 
 /// Number of a push, ascending in order of acceptance, never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct PushId(pub u64);
 
 /// Number of an event, ascending in order of commit, never reused.

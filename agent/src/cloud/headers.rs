@@ -2,15 +2,27 @@
 
 use std::time::Duration;
 
-use agent_core::push::Timestamp;
+use agent_core::clock::CloudTime;
+use agent_core::push::{Mono, Timestamp};
 use agent_core::retry::AskedWait;
 use hyper::HeaderMap;
 use hyper::header::{DATE, HeaderName, RETRY_AFTER};
 use jiff::fmt::rfc2822;
 
+use crate::clock;
+
 /// `Date`: the server's clock when it answered.
 pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(text(headers, &DATE)?)
+}
+
+/// What a `Date` that has just come says of the time there.
+pub(super) fn time(date: Option<Timestamp>, asked: Mono) -> Option<CloudTime> {
+    Some(CloudTime {
+        date: date?,
+        asked,
+        answered: clock::mono(),
+    })
 }
 
 /// `Retry-After`: a number of seconds, or a time by the server's own clock.

@@ -1,5 +1,6 @@
 //! What the server's messages mean: pushes to the store, pings to the pinger, questions to the snapshot.
 
+use agent_core::clock::CloudTime;
 use agent_core::push::Seq;
 use agent_core::queue::{AgentSwitch, ReplyTo, Session};
 use agent_core::route::Route;
@@ -98,6 +99,12 @@ impl CloudSide for Intake {
     async fn reload(&self) -> Result<(), String> {
         let outcome = self.control.reloader.reload(CLOUD).await;
         outcome.map(drop).map_err(|refused| refused.sentence())
+    }
+
+    async fn cloud_time(&self, time: CloudTime) {
+        if let Err(error) = self.control.store.cloud_time(time).await {
+            warn!(%error, "the store did not hear what time it is in the cloud");
+        }
     }
 
     async fn agent_status(&self, status: AgentStatus) {

@@ -19,6 +19,7 @@ mod websocket;
 use std::error::Error;
 use std::future::Future;
 
+use agent_core::clock::CloudTime;
 use agent_core::phi::Phi;
 use agent_core::push::Seq;
 use agent_core::uplink::Status;
@@ -54,6 +55,9 @@ pub trait CloudSide: Send + Sync + 'static {
 
     /// `Agent.status` as the cloud has it now.
     fn agent_status(&self, status: AgentStatus) -> impl Future<Output = ()> + Send;
+
+    /// The cloud has told its time. Comes before the session in which pushes are stamped by it.
+    fn cloud_time(&self, time: CloudTime) -> impl Future<Output = ()> + Send;
 
     /// Answers on disk after `after`, oldest first, at most `limit`.
     fn answers_after(

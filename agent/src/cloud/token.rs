@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use agent_core::clock::CloudTime;
 use agent_core::retry::AskedWait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -12,7 +13,8 @@ use url::{Url, form_urlencoded};
 
 use super::http::{HttpAnswer, HttpClient, HttpError};
 use super::settings::digest;
-use super::{beneath, quoted};
+use super::{beneath, headers, quoted};
+use crate::clock;
 use crate::secret::{Secret, SecretError};
 
 /// Who we are to the server.
@@ -36,6 +38,8 @@ pub(super) struct Login {
 pub struct AccessToken {
     pub text: SecretString,
     pub lifetime: Duration,
+    /// What time it is there.
+    pub time: Option<CloudTime>,
 }
 
 /// Why there is no token.
@@ -98,9 +102,13 @@ impl AccessToken {
         let login = tokio::task::spawn_blocking(move || reading.read());
         let login = login.await.map_err(|_| TokenError::Stopped)??;
         let url = beneath(base, &["oauth2", "token"]);
+        let asked = clock::mono();
         let answer = http.post_form(&url, login.form()).await?;
         match answer.status {
-            200 => Self::parse(&answer.body),
+            200 => Ok(Self {
+                time: headers::time(answer.date, asked),
+                ..Self::parse(&answer.body)?
+            }),
             _ => Err(login.refusal(url, answer)),
         }
     }
@@ -114,6 +122,7 @@ impl AccessToken {
         Ok(Self {
             text: text.into(),
             lifetime: lifetime(&answer["expires_in"]),
+            time: None,
         })
     }
 }

@@ -18,6 +18,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_core::clock::CloudTime;
 use agent_core::push::Mono;
 use agent_core::retry::Dice;
 use agent_core::uplink::{Input, Moment, Output, Phase, Status, Uplink as Machine};
@@ -74,7 +75,7 @@ pub struct Uplink<C> {
 enum Wake {
     Stop,
     Token(Result<AccessToken, TokenError>),
-    Opened(Result<WebSocket, OpenError>),
+    Opened(Box<Result<WebSocket, OpenError>>),
     Socket(Event),
     Said(Option<Said>),
     Page(Page),
@@ -143,7 +144,7 @@ impl<C: CloudSide> Uplink<C> {
         tokio::select! {
             () = self.tether.stop.cancelled() => Wake::Stop,
             result = self.fetching.done() => Wake::Token(result),
-            result = self.dialling.done() => Wake::Opened(result),
+            result = self.dialling.done() => Wake::Opened(Box::new(result)),
             event = next(&mut self.socket) => Wake::Socket(event),
             said = hear(&mut self.said), if may_say => Wake::Said(said),
             page = self.answers.page() => Wake::Page(page),
@@ -159,14 +160,7 @@ impl<C: CloudSide> Uplink<C> {
         match wake {
             Wake::Stop => self.step(Input::Stop).await,
             Wake::Token(result) => self.token_came(result).await,
-            Wake::Opened(Ok(socket)) => {
-                self.socket = Some(socket);
-                self.step(Input::Opened).await;
-            }
-            Wake::Opened(Err(fault)) => {
-                let (why, asked) = (told(&fault), fault.asked());
-                self.step(Input::OpenFailed { why, asked }).await;
-            }
+            Wake::Opened(result) => self.opened(*result).await,
             Wake::Socket(event) => self.socket_event(event).await,
             Wake::Said(Some(said)) => self.say(said),
             Wake::Said(None) => self.said = None,
@@ -300,6 +294,7 @@ impl<C: CloudSide> Uplink<C> {
     async fn token_came(&mut self, result: Result<AccessToken, TokenError>) {
         match result {
             Ok(token) => {
+                self.tell_time(token.time).await;
                 self.token = Some(token.text);
                 self.record.token_came(clock::mono());
                 self.step(Input::TokenGot {
@@ -311,6 +306,26 @@ impl<C: CloudSide> Uplink<C> {
                 let (why, asked) = (told(&fault), fault.asked());
                 self.step(Input::TokenFailed { why, asked }).await;
             }
+        }
+    }
+
+    async fn opened(&mut self, result: Result<WebSocket, OpenError>) {
+        match result {
+            Ok(socket) => {
+                self.tell_time(socket.time).await;
+                self.socket = Some(socket);
+                self.step(Input::Opened).await;
+            }
+            Err(fault) => {
+                let (why, asked) = (told(&fault), fault.asked());
+                self.step(Input::OpenFailed { why, asked }).await;
+            }
+        }
+    }
+
+    async fn tell_time(&mut self, time: Option<CloudTime>) {
+        if let Some(time) = time {
+            self.cloud.cloud_time(time).await;
         }
     }
 

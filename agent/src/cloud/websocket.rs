@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agent_core::clock::CloudTime;
 use agent_core::retry::AskedWait;
 use futures_util::{Sink, SinkExt as _, Stream as _};
 use tokio::time::timeout;
@@ -20,6 +21,7 @@ use url::{Position, Url};
 
 use super::dial::{DialError, Dialler, Stream};
 use super::{MAX_ENVELOPE, headers, quoted, told};
+use crate::clock;
 
 /// An open websocket and what waits to be sent on it.
 pub(super) struct WebSocket {
@@ -27,6 +29,8 @@ pub(super) struct WebSocket {
     queue: VecDeque<Utf8Bytes>,
     queued_bytes: usize,
     room: Room,
+    /// What time it was there when it opened.
+    pub(super) time: Option<CloudTime>,
 }
 
 /// Whether more may be queued by those who can wait.
@@ -98,9 +102,13 @@ impl WebSocket {
         let url = websocket_url(base);
         let host = base.host_str().unwrap_or_default();
         let stream = dialler.dial(base).await?;
+        let asked = clock::mono();
         let opening = client_async_with_config(url, stream, Some(limits(largest_message)));
         match timeout(UPGRADE_TIMEOUT, opening).await {
-            Ok(Ok((stream, _response))) => Ok(Self::new(stream)),
+            Ok(Ok((stream, response))) => {
+                let time = headers::time(headers::date(response.headers()), asked);
+                Ok(Self::new(stream, time))
+            }
             Ok(Err(tungstenite::Error::Http(response))) => Err(OpenError::Http {
                 status: response.status().as_u16(),
                 asked: headers::asked_wait(response.headers()),
@@ -115,12 +123,13 @@ impl WebSocket {
         }
     }
 
-    fn new(stream: WebSocketStream<Stream>) -> Self {
+    fn new(stream: WebSocketStream<Stream>, time: Option<CloudTime>) -> Self {
         Self {
             stream,
             queue: VecDeque::new(),
             queued_bytes: 0,
             room: Room::Enough,
+            time,
         }
     }
 

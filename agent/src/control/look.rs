@@ -1,5 +1,6 @@
 //! The verbs that only look. Nothing they show is clinical: ids, sizes, states, times, reasons.
 
+use agent_core::clock::Clock;
 use agent_core::push::{PushId, State};
 use agent_core::queue::{Explained, Filter, Kind};
 use serde_json::{Value, json};
@@ -33,11 +34,15 @@ pub(super) async fn answer(control: &Control, verb: Verb) -> Result<Value, Store
 
 pub(crate) async fn status(control: &Control) -> Result<Value, StoreError> {
     let report = control.store.report().await?;
-    let snapshot = control.board.snapshot(
+    let mut snapshot = control.board.snapshot(
         &report,
         &control.site.devices(),
         &control.store.room_on_disk(),
     );
+    if let Clock::Doubtful(doubt) = control.store.clock() {
+        let told = format!("{doubt}; until it is set, nothing expires and nothing old is removed");
+        snapshot.problems.push(told);
+    }
     Ok(serde_json::to_value(snapshot).unwrap_or_else(error))
 }
 

@@ -183,8 +183,7 @@ impl LineTask {
             min: timing.reconnect_min,
             max: timing.reconnect_max,
         };
-        let now = clock::now();
-        Some(now.mono.plus(backoff.wait(last, Dice(now.dice))))
+        Some(clock::mono().plus(backoff.wait(last, Dice(rand::random()))))
     }
 
     /// What a line without a connection says of itself: one that has not failed is not away.

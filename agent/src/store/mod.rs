@@ -26,6 +26,7 @@ mod space;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod time;
 mod wal;
 mod writer;
 
@@ -34,6 +35,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use agent_core::clock::{Clock, CloudTime};
 use agent_core::delivery::{Outcome, Words};
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, NewPush, PushId, ReturnAck, Seq, Timestamp};
@@ -105,6 +107,8 @@ struct Shared {
     room: Arc<Semaphore>,
     reader: read::Reader,
     room_on_disk: Arc<Mutex<Room>>,
+    /// The verdict at the newest look.
+    clock: Mutex<Clock>,
     /// Set by a reader that found the disk or the database broken: the writer stops.
     broken: OnceLock<String>,
 }
@@ -179,6 +183,9 @@ enum Request {
     Number(String, oneshot::Sender<DeviceNo>),
     Session(Session),
     Switch(AgentSwitch),
+    /// A new verdict on the clock; the writer tells it to itself.
+    Clock(Clock),
+    CloudTime(CloudTime),
     Configure(Configuration, oneshot::Sender<()>),
     Command(Command, oneshot::Sender<Result<Done, CommandError>>),
     Report(oneshot::Sender<QueueReport>),
@@ -340,6 +347,17 @@ impl Store {
 
     pub async fn switch(&self, agent: AgentSwitch) -> Result<(), StoreError> {
         self.send(Request::Switch(agent)).await
+    }
+
+    /// The cloud has told its time; pushes that come from now on are stamped in its light.
+    pub async fn cloud_time(&self, time: CloudTime) -> Result<(), StoreError> {
+        self.send(Request::CloudTime(time)).await
+    }
+
+    /// What to think of this box's clock.
+    pub fn clock(&self) -> Clock {
+        let clock = &self.shared.clock;
+        *clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until everything that was sent before is durable, and what it decided is handed out.

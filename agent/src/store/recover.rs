@@ -65,7 +65,8 @@ impl<L: Lines> Writer<L> {
     fn alone(&mut self, request: Request) -> Result<(), StoreError> {
         let must = matches!(request, Request::Settle(..) | Request::Late(..));
         let mut batch = Batch::default();
-        let done = self.decide(request, clock::now(), &mut batch);
+        let now = self.now();
+        let done = self.decide(request, now, &mut batch);
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch),
             Err(source)
@@ -87,7 +88,8 @@ impl<L: Lines> Writer<L> {
     fn accept_alone(&mut self, push: &Arc<NewPush>) -> Result<Room, StoreError> {
         let mut batch = Batch::default();
         let request = Request::Accept(Arc::clone(push), None);
-        let done = self.decide(request, clock::now(), &mut batch);
+        let now = self.now();
+        let done = self.decide(request, now, &mut batch);
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => self.hand_out(batch).map(|()| Room::Perhaps),
             Err(source) if fault(&source) != Fault::Broken => {
@@ -137,10 +139,11 @@ impl<L: Lines> Writer<L> {
         self.cache = Cache::default();
         self.decided.clear();
         let devices = self.wiring.devices.clone();
+        let now = self.now();
         let loader = load::load(&self.connection, self.wiring.limit, devices)
             .map_err(sql("read the queue back"))?;
         let old = std::mem::replace(&mut self.queue, Queue::new(0));
-        self.queue = loader.resume(old, clock::now());
+        self.queue = loader.resume(old, now);
         self.segments = Segments::read(&self.connection).map_err(sql("read the segments"))?;
         // It may have been the segment that found no room.
         self.segments.wait_until(clock::mono().plus(SEGMENT_AFTER));

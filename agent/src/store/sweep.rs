@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use agent_core::clock::Clock;
 use agent_core::push::{PushId, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
@@ -104,6 +105,9 @@ impl<L: Lines> Writer<L> {
     }
 
     fn sweep_piece(&mut self, asked: &Asked) -> rusqlite::Result<Result<Progress, String>> {
+        if let Clock::Doubtful(doubt) = self.time.verdict() {
+            return Ok(Err(format!("{doubt}, so nobody knows how old anything is")));
+        }
         if newest_time(&self.connection)?.is_some_and(|newest| newest > asked.now) {
             return Ok(Err(
                 "the clock shows a time before the newest record, so nobody knows how old anything is"

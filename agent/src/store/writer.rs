@@ -11,8 +11,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use agent_core::clock::Clock;
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
 use agent_core::queue::{
@@ -30,12 +31,12 @@ use super::rows::AuditChain;
 use super::segment::Segments;
 use super::space::Space;
 use super::sweep::Sweep;
+use super::time::Time;
 use super::wal::Wal;
 use super::{
     Attempt, Configuration, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running,
     Shared, Store, StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
 };
-use crate::clock;
 use crate::cloud::{Answer, Said};
 
 /// Requests that share a commit at most: what waits goes in, but one commit must stay short.
@@ -57,6 +58,7 @@ pub(super) fn start<L: Lines>(
         room: Arc::new(Semaphore::new(WAITING_KIB as usize)),
         reader: opened.reader,
         room_on_disk: Arc::default(),
+        clock: Mutex::default(),
         broken: OnceLock::new(),
     });
     let directory = opened.path.parent().unwrap_or(Path::new(""));
@@ -65,6 +67,8 @@ pub(super) fn start<L: Lines>(
         wal: Wal::watch(&mut opened.connection).map_err(sql("watch the log"))?,
         space: Space::new(directory, wiring.bounds, posted),
         sweep: Sweep::default(),
+        time: Time::read(&opened.connection).map_err(sql("read the mark of the clock"))?,
+        new_verdict: None,
         queue: Queue::new(0),
         chain: AuditChain::read(&opened.connection).map_err(sql("read the audit chain"))?,
         segments: Segments::read(&opened.connection).map_err(sql("read the segments"))?,
@@ -100,7 +104,7 @@ pub(super) struct Writer<L> {
     pub(super) segments: Segments,
     pub(super) connection: Connection,
     pub(super) cache: Cache,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     wake: watch::Sender<Option<Mono>>,
     /// Set after a failed batch: when every device is looked at anew.
     pub(super) nudge: Option<Mono>,
@@ -110,6 +114,9 @@ pub(super) struct Writer<L> {
     pub(super) space: Space,
     pub(super) wal: Wal,
     pub(super) sweep: Sweep,
+    pub(super) time: Time,
+    /// A verdict on the clock that the queue has not heard of.
+    pub(super) new_verdict: Option<Clock>,
     _lock: owner::Lock,
 }
 
@@ -129,7 +136,7 @@ type Reply = Box<dyn FnOnce() + Send>;
 impl<L: Lines> Writer<L> {
     /// Rebuilds the queue and writes down what the end of the last process has made of open attempts.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
-        let now = clock::now();
+        let now = self.now();
         let mut devices = self.wiring.devices.clone();
         plant_blind_resend(&mut devices);
         let loader = load::load(&self.connection, self.wiring.limit, devices)
@@ -140,6 +147,10 @@ impl<L: Lines> Writer<L> {
         self.segments
             .recall(&self.connection, &mut self.queue, now)
             .map_err(sql("read what came before"))?;
+        let before = self.time.here_before(self.queue.last_push());
+        self.queue.here_before(before);
+        self.new_verdict = None;
+        self.queue.judge_clock(self.time.verdict(), &mut turn);
         self.queue.switch(agent, &mut turn);
         self.shared
             .taken
@@ -148,6 +159,7 @@ impl<L: Lines> Writer<L> {
         self.write(turn, &mut batch)
             .and_then(|()| self.feed(now, &mut batch))
             .and_then(|()| self.commit(&batch))
+            .and_then(|()| self.time.save_if_due(&self.connection))
             .map_err(sql("record the start"))?;
         self.hand_out(batch)
     }
@@ -214,21 +226,22 @@ impl<L: Lines> Writer<L> {
 
     /// A segment belongs into the commit of what it describes.
     fn segment(&mut self, now: Now, batch: &Batch) -> rusqlite::Result<()> {
-        match batch.rows {
-            0 => Ok(()),
-            _ => self
-                .segments
-                .write_if_due(&self.connection, &mut self.queue, now),
+        if batch.rows == 0 {
+            return Ok(());
         }
+        self.time.save_if_due(&self.connection)?;
+        self.segments
+            .write_if_due(&self.connection, &mut self.queue, now)
     }
 
     fn batch(&mut self, requests: impl Iterator<Item = Request>) -> Result<(), StoreError> {
-        let now = clock::now();
+        let now = self.now();
         self.queue
             .taken(Seq(self.shared.taken.load(Ordering::Relaxed)));
         let mut batch = Batch::default();
         let mut done = Ok(());
-        for request in self.due(now).into_iter().chain(requests) {
+        let verdict = self.new_verdict.take().map(Request::Clock);
+        for request in verdict.into_iter().chain(self.due(now)).chain(requests) {
             match done {
                 Ok(()) => done = self.decide(request, now, &mut batch),
                 // The transaction is lost already: what is left is tried again with the rest.
@@ -302,6 +315,18 @@ impl<L: Lines> Writer<L> {
             }
             Request::Tick => self.queue.tick(&mut turn),
             Request::Nudge => self.queue.nudge(&mut turn),
+            Request::Clock(clock) => {
+                batch.again.push(Request::Clock(clock));
+                self.queue.judge_clock(clock, &mut turn);
+            }
+            Request::CloudTime(time) => {
+                self.time.heard(time);
+                turn.now = self.now();
+                if let Some(clock) = self.new_verdict.take() {
+                    batch.again.push(Request::Clock(clock));
+                    self.queue.judge_clock(clock, &mut turn);
+                }
+            }
             Request::Sweep(asked) => self.sweep.asked = Some(asked),
             Request::FlushTaken => self.queue.flush_taken(&mut turn),
             Request::Command(command, reply) => {

@@ -6,7 +6,6 @@
 //! commit. Until then the queue decides nothing that could depend on them.
 
 use super::device::{Device, Line};
-use super::expire::too_old;
 use super::rows::Turn;
 use super::{Live, Phase, Queue};
 use crate::join::BLOCK;
@@ -60,7 +59,7 @@ impl Queue {
             };
             let next =
                 device.cold.first() == Some(row.id) && !device.has_ahead(goal(device, self.window));
-            if too_old(row.expires, turn.now) && device.cold.contains(row.id) {
+            if self.age.too_old(row.expires, turn.now) && device.cold.contains(row.id) {
                 let id = row.id;
                 self.warm(row);
                 self.expire(id, turn);

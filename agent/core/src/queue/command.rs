@@ -154,6 +154,7 @@ impl Queue {
                 Err(CommandError::AlreadyHeld(id))
             }
             (Phase::Uncertain(_), Verb::Release) => Err(CommandError::Uncertain(id)),
+            (Phase::Waiting, Verb::Release) if self.age.holds(id).is_some() => Ok(()),
             (Phase::Waiting | Phase::Parked, Verb::Release) => Err(CommandError::NotHeld(id)),
             (Phase::Waiting | Phase::Parked, Verb::Resend) => Err(CommandError::StillQueued(id)),
             (Phase::Waiting | Phase::Parked | Phase::Operator(_), Verb::Settle(_)) => {
@@ -195,6 +196,7 @@ impl Queue {
     /// Puts a held push back; being older than what came after it, it goes first again.
     fn release(&mut self, command: &Command, turn: &mut Turn) {
         let id = command.push;
+        self.let_go(id);
         let uncertain = self
             .live
             .get(&id)
@@ -258,6 +260,8 @@ impl Queue {
             device.waiting.insert(id);
             device.config.policy.expires
         });
+        // Whoever sends again knows that it is old; what time that is, nobody may know.
+        let age = age.filter(|_| self.age.is_known());
         let expires = age.map(|age| turn.now.utc.plus(age));
         let mut live = Live::new(seen.device, seen.keys.clone(), turn.now.utc);
         live.expires = expires;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ids::{IdSet, Waiting};
+use crate::clock::Doubt;
 use crate::mutant::{self, Mutant};
 use crate::push::{
     Completing, DeviceNo, HoldScope, Mono, OnUncertain, Policy, Print, PushId, WhenUnreachable,
@@ -66,6 +67,8 @@ pub(crate) struct Retry {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reason {
     AgentOff,
+    /// It has waited since before the box was off, and nobody knows for how long.
+    Clock(Doubt),
     DeviceOff,
     Paused,
     DeviceAway(String),
@@ -87,6 +90,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AgentOff => write!(f, "the agent is switched off in the cloud"),
+            Self::Clock(doubt) => write!(
+                f,
+                "nobody knows how long it has waited: {doubt}; set the clock, or release it"
+            ),
             Self::DeviceOff => write!(f, "the device is switched off or not configured"),
             Self::Paused => write!(f, "the device is paused by its file"),
             Self::DeviceAway(why) => write!(f, "device away: {why}"),

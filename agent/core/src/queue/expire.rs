@@ -78,6 +78,9 @@ impl Floors {
 
 impl Queue {
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        if !self.age.is_known() {
+            return None;
+        }
         let looks = match self.floors.look {
             Some(_) => Some(Timestamp(0)),
             None => self.floors.first,
@@ -87,6 +90,9 @@ impl Queue {
     }
 
     pub(super) fn expire_old(&mut self, turn: &mut Turn) {
+        if !self.age.is_known() {
+            return;
+        }
         self.floors.begin(turn.now);
         self.end_look(turn.now);
         let due: Vec<(Timestamp, PushId)> = self
@@ -168,11 +174,6 @@ impl Queue {
             self.floors.end(now);
         }
     }
-}
-
-/// Whether a push that may be so old may not be sent any more.
-pub(super) fn too_old(expires: Option<Timestamp>, now: Now) -> bool {
-    expires.is_some_and(|expires| expires <= now.utc)
 }
 
 /// Rows read in one go.

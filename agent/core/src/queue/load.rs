@@ -218,6 +218,7 @@ impl Loader {
         let (mut queue, open) = self.fold(now);
         queue.session = old.session;
         queue.agent = old.agent;
+        queue.keep_doubt(old.age);
         queue.taken = queue.taken.max(old.taken);
         queue.window = old.window;
         for (no, device) in &mut queue.devices {

@@ -26,6 +26,7 @@ mod answer;
 mod cold;
 mod command;
 mod device;
+mod doubt;
 mod expire;
 mod ids;
 mod load;
@@ -70,6 +71,7 @@ pub struct Queue {
     taken_on_disk: Seq,
     session: Session,
     agent: AgentSwitch,
+    age: doubt::Age,
     /// When a waiting caller must be told that the push is queued.
     answer_due: BTreeSet<(Mono, PushId)>,
     expiry: BTreeSet<(Timestamp, PushId)>,
@@ -171,6 +173,7 @@ impl Queue {
             taken_on_disk: Seq(0),
             session: Session::Down,
             agent: AgentSwitch::On,
+            age: doubt::Age::default(),
             answer_due: BTreeSet::new(),
             expiry: BTreeSet::new(),
             floors: expire::Floors::default(),
@@ -393,11 +396,14 @@ impl Queue {
             let Some(first) = device.first() else {
                 return Head::Nobody;
             };
+            if self.age.holds(first).is_some() {
+                return Head::Nobody;
+            }
             let Some(live) = self.live.get_mut(&first) else {
                 self.hungry.insert(no);
                 return Head::Unread;
             };
-            if expire::too_old(live.expires, turn.now) {
+            if self.age.too_old(live.expires, turn.now) {
                 self.expire(first, turn);
             } else if device.blocker(first, &live.keys).is_some() {
                 device.waiting.remove(first);

@@ -64,7 +64,7 @@ impl Queue {
                     no: *no,
                     name: device.config.name.clone(),
                     line: device.line.clone(),
-                    condition: device.condition(),
+                    condition: device.condition().or_else(|| self.clock_holds(device)),
                     waiting: device.live.saturating_sub(held + sending),
                     held,
                     sending: device.sending,
@@ -83,9 +83,10 @@ impl Queue {
             .devices
             .iter()
             .filter(|(no, _)| filter.device.is_none_or(|wanted| wanted == **no));
-        let cold = devices
-            .filter(|(_, device)| filter.fits(self.waits_as(device)))
-            .flat_map(|(_, device)| device.cold.iter().take(limit));
+        let cold = devices.flat_map(|(_, device)| {
+            let fits = move |id: &PushId| filter.fits(self.waits_as(*id, device));
+            device.cold.iter().filter(fits).take(limit)
+        });
         let hot = self
             .live
             .iter()
@@ -124,7 +125,7 @@ impl Queue {
             at: row.at,
             expires: row.expires,
             explained: Explained {
-                state: self.waits_as(device),
+                state: self.waits_as(row.id, device),
                 reason: self.reason_to_wait(row.id, device, now),
             },
         })
@@ -133,7 +134,7 @@ impl Queue {
     fn state(&self, id: PushId) -> Option<State> {
         let live = self.live.get(&id)?;
         Some(match live.phase {
-            Phase::Waiting => self.waits_as(self.devices.get(&live.device)?),
+            Phase::Waiting => self.waits_as(id, self.devices.get(&live.device)?),
             Phase::Parked | Phase::Follows(_) => State::Queued,
             Phase::Sending(_) => State::Sending,
             Phase::Uncertain(_) | Phase::Operator(_) => State::Held,
@@ -141,11 +142,16 @@ impl Queue {
     }
 
     /// The state of a push that only waits its turn.
-    fn waits_as(&self, device: &Device) -> State {
-        match (self.agent, device.config.enabled) {
-            (AgentSwitch::On, true) => State::Queued,
-            (AgentSwitch::Off, _) | (_, false) => State::Held,
+    fn waits_as(&self, id: PushId, device: &Device) -> State {
+        match (self.agent, device.config.enabled, self.age.holds(id)) {
+            (AgentSwitch::On, true, None) => State::Queued,
+            (AgentSwitch::Off, _, _) | (_, false, _) | (_, _, Some(_)) => State::Held,
         }
+    }
+
+    /// That the next push of a device is kept for the clock's sake.
+    fn clock_holds(&self, device: &Device) -> Option<Reason> {
+        self.age.holds(device.first()?).map(Reason::Clock)
     }
 
     pub(super) fn reason(&self, id: PushId, now: Now) -> Option<Reason> {
@@ -167,6 +173,9 @@ impl Queue {
         }
         if let Some(condition) = device.condition() {
             return condition;
+        }
+        if let Some(doubt) = self.age.holds(id) {
+            return Reason::Clock(doubt);
         }
         if let Line::Away(why) = &device.line {
             return Reason::DeviceAway(why.clone());

@@ -3,5 +3,6 @@
 mod backlog;
 mod chaos;
 mod disk;
+mod doubt;
 mod life;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use agent_core::clock::CloudTime;
 use agent_core::phi::Phi;
 use agent_core::push::{Mono, Seq};
 use agent_wire::{ToAgent, ToServer};
@@ -16,6 +17,7 @@ pub(super) struct State {
     pub(super) taken: Seq,
     pub(super) links: Vec<Link>,
     pub(super) statuses: Vec<AgentStatus>,
+    pub(super) times: Vec<CloudTime>,
     pub(super) words: Vec<String>,
     /// When it said that it would try again.
     pub(super) next_tries: Vec<Mono>,
@@ -112,6 +114,10 @@ impl CloudSide for FakeCloud {
 
     async fn agent_status(&self, status: AgentStatus) {
         self.change(|state| state.statuses.push(status));
+    }
+
+    async fn cloud_time(&self, time: CloudTime) {
+        self.change(|state| state.times.push(time));
     }
 
     async fn answers_after(&self, after: Seq, limit: usize) -> Result<Vec<Answer>, AnswersUnread> {

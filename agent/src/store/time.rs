@@ -1,0 +1,230 @@
+//! The time that the store writes down: judged at each batch, its mark kept by commits that happen anyway.
+//!
+//! | key in `meta` | value |
+//! | --- | --- |
+//! | `clock` | the newest time that was believed, the boot-time clock then, the last push that was here before that boot, and which boot it was |
+//! | `doubtful PUSH SEQ` | what was recorded after these was stamped in doubt; the value has the last ones, `PUSH SEQ`, once that is over |
+
+use agent_core::clock::{Clock, ClockJudge, ClockMark, CloudTime};
+use agent_core::push::{Mono, Now, PushId, Seq, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+use tracing::{info, warn};
+
+use super::Lines;
+use super::writer::Writer;
+use crate::clock;
+
+/// The clock of the store.
+#[derive(Debug)]
+pub(super) struct Time {
+    judge: ClockJudge,
+    verdict: Clock,
+    boot: Boot,
+    /// When the mark was last put into a commit.
+    saved: Mono,
+    doubtful: Stretch,
+    /// What the next commit takes along.
+    due: Vec<(String, Option<String>)>,
+}
+
+/// Which boot this is, and what was here before it.
+#[derive(Debug)]
+enum Boot {
+    /// The last process ran in it, too.
+    Same {
+        id: String,
+        before: PushId,
+    },
+    New {
+        id: String,
+    },
+}
+
+/// Rows that are being stamped in doubt.
+#[derive(Debug)]
+enum Stretch {
+    None,
+    Open(String),
+}
+
+impl Time {
+    /// Begins where the last process ended.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let saved = read(connection, "SELECT value FROM meta WHERE key = 'clock'")?;
+        let open = "SELECT key FROM meta WHERE key LIKE 'doubtful %' AND value IS NULL LIMIT 1";
+        let open = read(connection, open)?;
+        let id = clock::boot().unwrap_or_default();
+        let saved = saved.as_deref().and_then(Saved::parse);
+        let now = clock::mono();
+        let (mark, boot) = match saved {
+            // Without a boot id every start counts as one after a power-off.
+            Some(saved) if saved.boot == id && !id.is_empty() => {
+                let before = saved.before;
+                (Some(saved.mark), Boot::Same { id, before })
+            }
+            Some(saved) => {
+                let utc = saved.mark.utc;
+                (Some(ClockMark { utc, mono: now }), Boot::New { id })
+            }
+            None => (None, Boot::New { id }),
+        };
+        Ok(Self {
+            judge: ClockJudge::new(mark),
+            verdict: Clock::Sound,
+            boot,
+            saved: Mono(0),
+            doubtful: open.map_or(Stretch::None, Stretch::Open),
+            due: Vec::new(),
+        })
+    }
+
+    /// The last push that was here before this boot of the system began, `last` being the newest one at this start.
+    pub(super) fn here_before(&mut self, last: PushId) -> PushId {
+        if let Boot::New { id } = &mut self.boot {
+            let id = std::mem::take(id);
+            self.boot = Boot::Same { id, before: last };
+        }
+        match self.boot {
+            Boot::Same { before, .. } => before,
+            Boot::New { .. } => last,
+        }
+    }
+
+    pub(super) fn heard(&mut self, cloud: CloudTime) {
+        self.judge.heard(cloud);
+    }
+
+    /// Reads the clocks. A verdict that has changed is given, too.
+    pub(super) fn look(&mut self) -> (Now, Option<Clock>) {
+        let reading = clock::reading();
+        let judged = self.judge.look(reading);
+        let before = std::mem::replace(&mut self.verdict, judged.clock);
+        let now = Now {
+            mono: reading.mono,
+            utc: judged.utc,
+            dice: rand::random(),
+        };
+        (now, (!before.is_like(judged.clock)).then_some(judged.clock))
+    }
+
+    pub(super) fn verdict(&self) -> Clock {
+        self.verdict
+    }
+
+    /// Takes note of a verdict that has changed, with the newest rows that were stamped under the one before.
+    pub(super) fn changed(&mut self, push: PushId, seq: Seq) {
+        let place = format!("{push} {}", seq.0);
+        match (
+            self.verdict,
+            std::mem::replace(&mut self.doubtful, Stretch::None),
+        ) {
+            (Clock::Doubtful(doubt), Stretch::None) => {
+                warn!(%doubt, "nothing expires until that is settled");
+                let key = format!("doubtful {place}");
+                self.due.push((key.clone(), None));
+                self.doubtful = Stretch::Open(key);
+            }
+            (Clock::Doubtful(doubt), open) => {
+                warn!(%doubt, "nothing expires until that is settled");
+                self.doubtful = open;
+            }
+            (Clock::Sound, Stretch::Open(key)) => {
+                info!("the clock is sound again");
+                self.due.push((key, Some(place)));
+            }
+            (Clock::Sound, Stretch::None) => {}
+        }
+    }
+
+    /// Writes what is due into the transaction of the moment.
+    pub(super) fn save_if_due(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let now = clock::mono();
+        if self.due.is_empty() && now < self.saved.plus(SAVE_EVERY) {
+            return Ok(());
+        }
+        self.save(connection)?;
+        self.saved = now;
+        self.due.clear();
+        Ok(())
+    }
+
+    fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let put = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+        let mut put = connection.prepare_cached(put)?;
+        for (key, value) in &self.due {
+            put.execute(params![key, value])?;
+        }
+        if let (Some(mark), Boot::Same { id, before }) = (self.judge.mark(), &self.boot) {
+            let text = format!("{} {} {before} {id}", mark.utc.0, mark.mono.0);
+            put.execute(params!["clock", text])?;
+        }
+        Ok(())
+    }
+}
+
+/// What the last process wrote down.
+struct Saved {
+    mark: ClockMark,
+    before: PushId,
+    boot: String,
+}
+
+impl Saved {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let utc = Timestamp(words.next()?.parse().ok()?);
+        let mono = Mono(words.next()?.parse().ok()?);
+        let before = PushId(words.next()?.parse().ok()?);
+        let boot = words.next()?.to_owned();
+        Some(Self {
+            mark: ClockMark { utc, mono },
+            before,
+            boot,
+        })
+    }
+}
+
+impl<L: Lines> Writer<L> {
+    /// What time it is, as far as it can be believed.
+    pub(super) fn now(&mut self) -> Now {
+        let (now, changed) = self.time.look();
+        if let Some(clock) = changed {
+            self.time
+                .changed(self.queue.last_push(), self.queue.last_seq());
+            self.new_verdict = Some(clock);
+        }
+        self.post_clock();
+        now
+    }
+
+    fn post_clock(&self) {
+        let posted = &self.shared.clock;
+        *posted
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = self.time.verdict();
+    }
+}
+
+fn read(connection: &Connection, query: &str) -> rusqlite::Result<Option<String>> {
+    let found = connection.query_row(query, [], |row| row.get(0));
+    found.optional().map(Option::flatten)
+}
+
+/// A commit takes the mark along when it is so old: a page more, seldom.
+const SAVE_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_read_back() {
+        let saved = Saved::parse("1804987800000 50000 17 6d7f").unwrap();
+        assert_eq!(saved.mark.utc, Timestamp(1_804_987_800_000));
+        assert_eq!(saved.mark.mono, Mono(50_000));
+        assert_eq!((saved.before, saved.boot.as_str()), (PushId(17), "6d7f"));
+        for wrong in ["", "1 2 3", "x 2 3 boot", "1 2 -3 boot"] {
+            assert!(Saved::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}
