@@ -101,7 +101,102 @@ fn check_ending(words: &str, ending: Ending) {
     check(words, |faults| faults.end_on_connect = Some(ending));
 }
 
+/// Runs stories beside each other: most of their time is waiting.
+fn together(stories: &[(&str, fn())]) {
+    std::thread::scope(|scope| {
+        for (name, story) in stories {
+            let thread = std::thread::Builder::new().name((*name).into());
+            let started = thread.spawn_scoped(scope, story);
+            started.expect("a thread starts");
+        }
+    });
+}
+
 #[test]
+fn whatever_the_token_endpoint_answers() {
+    together(&[
+        ("a_token_endpoint_answers_502", a_token_endpoint_answers_502),
+        (
+            "a_token_endpoint_asks_for_a_pause",
+            a_token_endpoint_asks_for_a_pause,
+        ),
+        (
+            "a_token_endpoint_answers_garbage",
+            a_token_endpoint_answers_garbage,
+        ),
+        (
+            "a_token_endpoint_never_answers",
+            a_token_endpoint_never_answers,
+        ),
+        (
+            "a_captive_portal_answers_everything",
+            a_captive_portal_answers_everything,
+        ),
+    ]);
+}
+
+#[test]
+fn whatever_comes_in_place_of_a_session() {
+    together(&[
+        (
+            "a_page_comes_in_place_of_the_websocket",
+            a_page_comes_in_place_of_the_websocket,
+        ),
+        (
+            "a_server_takes_the_websocket_request_and_never_answers",
+            a_server_takes_the_websocket_request_and_never_answers,
+        ),
+        (
+            "a_server_asks_for_a_pause_in_place_of_the_websocket",
+            a_server_asks_for_a_pause_in_place_of_the_websocket,
+        ),
+        ("the_connect_is_refused", the_connect_is_refused),
+        (
+            "the_connect_is_never_answered",
+            the_connect_is_never_answered,
+        ),
+    ]);
+}
+
+#[test]
+fn however_every_session_ends() {
+    together(&[
+        (
+            "every_session_is_cut_as_it_begins",
+            every_session_is_cut_as_it_begins,
+        ),
+        (
+            "every_session_is_closed_with_1001_as_it_begins",
+            every_session_is_closed_with_1001_as_it_begins,
+        ),
+        (
+            "every_session_is_closed_with_1009_as_it_begins",
+            every_session_is_closed_with_1009_as_it_begins,
+        ),
+    ]);
+}
+
+#[test]
+fn whatever_becomes_of_tokens_and_connections() {
+    together(&[
+        (
+            "a_push_comes_before_the_connect_response_after_every_cut",
+            a_push_comes_before_the_connect_response_after_every_cut,
+        ),
+        ("a_revoked_secret_comes_back", a_revoked_secret_comes_back),
+        (
+            "a_token_that_cannot_be_renewed_ends_no_session",
+            a_token_that_cannot_be_renewed_ends_no_session,
+        ),
+        ("nobody_listens", nobody_listens),
+        (
+            "a_connection_dies_without_a_word",
+            a_connection_dies_without_a_word,
+        ),
+        ("everything_takes_its_time", everything_takes_its_time),
+    ]);
+}
+
 fn a_token_endpoint_answers_502() {
     check_tokens(
         "no token: the server cannot give a token now (HTTP 502)",
@@ -109,7 +204,6 @@ fn a_token_endpoint_answers_502() {
     );
 }
 
-#[test]
 fn a_token_endpoint_asks_for_a_pause() {
     let later = Instead::Later {
         status: 429,
@@ -121,17 +215,14 @@ fn a_token_endpoint_asks_for_a_pause() {
     );
 }
 
-#[test]
 fn a_token_endpoint_answers_garbage() {
     check_tokens("holds no access_token", Instead::Garbage);
 }
 
-#[test]
 fn a_token_endpoint_never_answers() {
     check_tokens("did not answer within 15 s", Instead::Silence);
 }
 
-#[test]
 fn a_captive_portal_answers_everything() {
     check("is a captive portal in the way", |faults| {
         faults.instead_of_tokens = Some(Instead::Page);
@@ -139,7 +230,6 @@ fn a_captive_portal_answers_everything() {
     });
 }
 
-#[test]
 fn a_page_comes_in_place_of_the_websocket() {
     check(
         "answered the websocket request with HTTP 200; is a captive portal in the way",
@@ -147,7 +237,6 @@ fn a_page_comes_in_place_of_the_websocket() {
     );
 }
 
-#[test]
 fn a_server_takes_the_websocket_request_and_never_answers() {
     check(
         "did not answer the websocket request within 10 s",
@@ -157,7 +246,6 @@ fn a_server_takes_the_websocket_request_and_never_answers() {
     );
 }
 
-#[test]
 fn a_server_asks_for_a_pause_in_place_of_the_websocket() {
     let later = Instead::Later {
         status: 503,
@@ -171,14 +259,12 @@ fn a_server_asks_for_a_pause_in_place_of_the_websocket() {
     );
 }
 
-#[test]
 fn the_connect_is_refused() {
     check("the server refused the connection: Not found", |faults| {
         faults.refuse_connect = Some("Not found".into());
     });
 }
 
-#[test]
 fn the_connect_is_never_answered() {
     check(
         "the server did not answer the connect request in 10 s",
@@ -188,17 +274,14 @@ fn the_connect_is_never_answered() {
     );
 }
 
-#[test]
 fn every_session_is_cut_as_it_begins() {
     check_ending("the connection broke", Ending::Abort);
 }
 
-#[test]
 fn every_session_is_closed_with_1001_as_it_begins() {
     check_ending("it is going away (1001)", Ending::Code(1001));
 }
 
-#[test]
 fn every_session_is_closed_with_1009_as_it_begins() {
     check_ending(
         "a message of ours is too large for it (1009)",
@@ -206,7 +289,6 @@ fn every_session_is_closed_with_1009_as_it_begins() {
     );
 }
 
-#[test]
 fn a_push_comes_before_the_connect_response_after_every_cut() {
     let mut story = Story::begin();
     story.bench.faults(|faults| {
@@ -221,7 +303,6 @@ fn a_push_comes_before_the_connect_response_after_every_cut() {
     story.ends_well();
 }
 
-#[test]
 fn a_revoked_secret_comes_back() {
     let mut story = Story::begin();
     story.bench.change_secret("another");
@@ -234,7 +315,6 @@ fn a_revoked_secret_comes_back() {
     story.ends_well();
 }
 
-#[test]
 fn a_token_that_cannot_be_renewed_ends_no_session() {
     let mut story = Story::with(|bench| bench.change_client("accessTokenLifetime", "20s"));
     // The caller is to live on.
@@ -253,7 +333,6 @@ fn a_token_that_cannot_be_renewed_ends_no_session() {
     story.ends_well();
 }
 
-#[test]
 fn nobody_listens() {
     let mut story = Story::begin();
     story.bench.cloud_wire().refuse();
@@ -263,7 +342,6 @@ fn nobody_listens() {
     story.ends_well();
 }
 
-#[test]
 fn a_connection_dies_without_a_word() {
     let mut story = Story::begin();
     for way in [Way::FromPeer, Way::ToPeer] {
@@ -278,7 +356,6 @@ fn a_connection_dies_without_a_word() {
     story.ends_well();
 }
 
-#[test]
 fn everything_takes_its_time() {
     let mut story = Story::begin();
     let wire = story.bench.cloud_wire();

@@ -15,6 +15,7 @@
 //! bench.start_agent();
 //! ```
 
+mod clock;
 mod plan;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 
 use crate::bench::{Setup, run};
 use crate::sim::sha256;
+pub use clock::FakeClock;
 pub use plan::{Errno, Fault, Kind, Lasting, Plan};
 
 /// The library and the files it works with. Each has its own plan.
@@ -49,7 +51,7 @@ impl Shim {
     pub fn new() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("wps").tempdir()?;
         Ok(Self {
-            library: library(folder.path())?,
+            library: compiled("wardpost-shim", &DISK, folder.path())?,
             folder,
         })
     }
@@ -127,21 +129,21 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The compiled library, beside the running program. Its name carries the sum of its source, so that an old one is never
+/// A compiled library, the first of its sources being the one to compile, beside the running program. Its name carries the sum of its source, so that an old one is never
 /// taken, and it comes into being at once, so that nobody loads half of one.
-fn library(folder: &Path) -> anyhow::Result<PathBuf> {
+fn compiled(name: &str, sources: &[Source], folder: &Path) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell where this program is")?;
     let beside = own.parent().context("this program is in no folder")?;
-    let sum = sha256([DISK, RECORD].concat().as_bytes());
-    let library = beside.join(format!(
-        "wardpost-shim-{}.so",
-        sum.get(..16).unwrap_or(&sum)
-    ));
+    let texts: Vec<&str> = sources.iter().map(|(_, text)| *text).collect();
+    let sum = sha256(texts.concat().as_bytes());
+    let library = beside.join(format!("{name}-{}.so", sum.get(..16).unwrap_or(&sum)));
     if library.exists() {
         return Ok(library);
     }
-    std::fs::write(folder.join("disk.c"), DISK)?;
-    std::fs::write(folder.join("record.h"), RECORD)?;
+    for (file, text) in sources {
+        std::fs::write(folder.join(file), text)?;
+    }
+    let (main, _) = sources.first().context("a library has a source")?;
     let made = tempfile::NamedTempFile::new_in(beside)?.into_temp_path();
     let mut compiler = Command::new("cc");
     compiler.args([
@@ -149,15 +151,20 @@ fn library(folder: &Path) -> anyhow::Result<PathBuf> {
     ]);
     let ran = run(compiler
         .arg(&*made)
-        .arg(folder.join("disk.c"))
+        .arg(folder.join(main))
         .args(["-ldl", "-lpthread"]))?;
     ensure!(ran.code == 0, "the shim does not compile: {}", ran.said());
     made.persist(&library)?;
     Ok(library)
 }
 
-const DISK: &str = include_str!("../../shim/disk.c");
-const RECORD: &str = include_str!("../../shim/record.h");
+/// A file name and what is in the file.
+type Source = (&'static str, &'static str);
+
+const DISK: [Source; 2] = [
+    ("disk.c", include_str!("../../shim/disk.c")),
+    ("record.h", include_str!("../../shim/record.h")),
+];
 
 #[cfg(test)]
 mod tests {
