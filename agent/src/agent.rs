@@ -18,8 +18,8 @@ use crate::cloud::settings::Settings;
 use crate::cloud::uplink::Uplink;
 use crate::cloud::{Said, ping};
 use crate::config::{Config, Paths};
-use crate::control::Control;
 use crate::control::server::Socket;
+use crate::control::{Control, diag};
 use crate::dispatch::Dispatch;
 use crate::lines::{LineNeeds, RunningLines};
 use crate::pulse::Tether;
@@ -108,6 +108,10 @@ impl Agent {
             site: parts.site.clone(),
             board: board.clone(),
             reloader: reloader.clone(),
+            sources: diag::Sources {
+                config: parts.places.config.clone(),
+                logs: parts.logs.clone(),
+            },
         };
         certificates::follow(&parts.ends, &parts.applied.config);
         watch_certificates(&parts.ends, &board, &supervisor);

@@ -44,6 +44,8 @@ pub enum Question {
     Why { push: u64 },
     /// Read the configuration anew, all or nothing, and say what changed.
     Reload,
+    /// Everything that helps somebody who helps you, as JSON: no secret, no patient. Read it, then send it.
+    Diag,
     /// Keep a push from being sent.
     Hold {
         push: u64,
@@ -105,6 +107,7 @@ impl From<Question> for Verb {
             },
             Question::Why { push } => Self::Why { push },
             Question::Reload => Self::Reload,
+            Question::Diag => Self::Diag,
             Question::Hold { push, reason } => Self::Hold { push, reason },
             Question::Release { push, reason } => Self::Release { push, reason },
             Question::Resend { push, reason } => Self::Resend { push, reason },

@@ -13,6 +13,7 @@ pub(super) fn show(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<
         Verb::Queue { .. } => queue(answer, out),
         Verb::Why { .. } => why(answer, out),
         Verb::Reload => reload(answer, out),
+        Verb::Diag => writeln!(out, "{answer:#}"),
         Verb::Hold { .. }
         | Verb::Release { .. }
         | Verb::Resend { .. }

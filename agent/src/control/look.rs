@@ -6,7 +6,7 @@ use agent_core::queue::{Explained, Filter, Kind};
 use serde_json::{Value, json};
 
 use super::verbs::Verb;
-use super::{Control, error};
+use super::{Control, diag, error};
 use crate::clock;
 use crate::store::{History, HistoryEvent, StoreError};
 
@@ -23,6 +23,7 @@ pub(super) async fn answer(control: &Control, verb: Verb) -> Result<Value, Store
             limit,
         } => queue(control, device.as_deref(), state.as_deref(), limit).await,
         Verb::Why { push } => why(control, PushId(push)).await,
+        Verb::Diag => diag::bundle(control).await,
         Verb::Reload
         | Verb::Hold { .. }
         | Verb::Release { .. }

@@ -3,6 +3,7 @@
 //! The socket carries one JSON object a line each way; a push to `device://self` carries the same object as its body.
 
 pub mod client;
+pub mod diag;
 mod look;
 pub mod server;
 pub mod verbs;
@@ -25,6 +26,7 @@ pub struct Control {
     pub site: Site,
     pub board: Board,
     pub reloader: Reloader,
+    pub sources: diag::Sources,
 }
 
 /// A verb, sorted by what it needs.
@@ -105,9 +107,11 @@ fn sort(verb: Verb, who: &str) -> Task {
             };
             change(push, Change::Settle(ruling), Some(reason))
         }
-        look @ (Verb::Status | Verb::Devices | Verb::Queue { .. } | Verb::Why { .. }) => {
-            Task::Look(look)
-        }
+        look @ (Verb::Status
+        | Verb::Devices
+        | Verb::Queue { .. }
+        | Verb::Why { .. }
+        | Verb::Diag) => Task::Look(look),
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Verb {
     },
     /// Reads the configuration anew.
     Reload,
+    /// All that helps somebody who helps, and no patient.
+    Diag,
     Hold {
         push: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +66,11 @@ impl Verb {
     pub fn read(text: &str) -> Result<Self, String> {
         let verb: Self = serde_json::from_str(text).map_err(|error| {
             let what = match error.classify() {
-                serde_json::error::Category::Data => error.to_string(),
+                // Without the value it stood on: nobody knows what was sent by mistake.
+                serde_json::error::Category::Data => format!(
+                    "a verb or a member is unknown or of the wrong type, at column {}",
+                    error.column()
+                ),
                 _ => "it is not JSON".to_owned(),
             };
             format!("unreadable command: {what}; known verbs are {KNOWN}")
@@ -84,9 +90,12 @@ impl Verb {
                 }
                 Some(reason.as_str())
             }
-            Self::Status | Self::Devices | Self::Queue { .. } | Self::Why { .. } | Self::Reload => {
-                None
-            }
+            Self::Status
+            | Self::Devices
+            | Self::Queue { .. }
+            | Self::Why { .. }
+            | Self::Reload
+            | Self::Diag => None,
         };
         match reason {
             Some(reason) if reason.len() > LONGEST_REASON => {
@@ -103,6 +112,7 @@ impl Verb {
             Self::Queue { .. } => "queue",
             Self::Why { .. } => "why",
             Self::Reload => "reload",
+            Self::Diag => "diag",
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Resend { .. } => "resend",
@@ -112,7 +122,8 @@ impl Verb {
     }
 }
 
-const KNOWN: &str = "status, devices, queue, why, reload, hold, release, resend, settle, cancel";
+const KNOWN: &str =
+    "status, devices, queue, why, reload, diag, hold, release, resend, settle, cancel";
 const LONGEST_REASON: usize = 500;
 
 #[cfg(test)]

@@ -512,6 +512,11 @@ async fn off_worker<T: Send + 'static>(
         .map_err(|_| StoreError::Stopped)?
 }
 
+/// Which `SQLite` is inside.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// The content type of an answer, which is never that of a push with its parameters.
 fn answer_type(told_by: ToldBy, pushed: &str) -> String {
     let essence = pushed.split(';').next().unwrap_or_default().trim();
