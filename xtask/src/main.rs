@@ -12,10 +12,12 @@ mod bench;
 mod deb;
 mod demo;
 mod disk;
+mod fuzz;
 mod kill;
 mod prove;
 mod run;
 mod setup;
+mod supply;
 mod systemd;
 mod test;
 mod tidy;
@@ -26,8 +28,12 @@ use anyhow::{Result, bail};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match command(&words) {
+    let done = if fuzz::is_wrapping() {
+        fuzz::compile(&words)
+    } else {
+        command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -48,6 +54,9 @@ fn command(words: &[&str]) -> Result<()> {
         ["bench", rest @ ..] => bench::command(rest),
         ["deb", rest @ ..] => deb::command(rest),
         ["demo", rest @ ..] => demo::command(rest),
+        ["fuzz", rest @ ..] => fuzz::command(rest),
+        ["deny"] => supply::deny(),
+        ["sbom"] => supply::sbom(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -71,5 +80,9 @@ cargo xtask COMMAND
   bench push [--quick]          pushes per second, latency, memory
   deb                           the Debian package, release build; its path is the last line
   systemd                       the package under a real systemd (as root)
+  fuzz [TARGET]... [--seconds N]
+                                any input for everything that strangers can send; all targets, 300 s each
+  deny                          licences, forbidden crates and sources, as deny.toml says
+  sbom                          bill of materials of the agent (CycloneDX), in the target folder
   tidy                          import rules and text rules
   setup                         installs what test and demo need (Debian, as root)";

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::run::{cargo, run};
-use crate::{bench, demo, kill, setup, systemd, tidy};
+use crate::{bench, demo, fuzz, kill, setup, supply, systemd, tidy};
 
 /// Runs every part, prints how long each took, and fails if one failed.
 pub(crate) fn all() -> Result<()> {
@@ -67,6 +67,11 @@ const PARTS: &[Part] = &[
         run: tidy::command,
     },
     Part {
+        name: "deny",
+        needs_binaries: false,
+        run: supply::deny,
+    },
+    Part {
         name: BUILD,
         needs_binaries: false,
         run: build,
@@ -85,6 +90,11 @@ const PARTS: &[Part] = &[
         name: "kill, 15 faulty",
         needs_binaries: true,
         run: || kill::cycles(&["--cycles", "15", "--faults"]),
+    },
+    Part {
+        name: "fuzz, briefly",
+        needs_binaries: true,
+        run: fuzz::briefly,
     },
     Part {
         name: "bench, smoke",

@@ -1,0 +1,124 @@
+//! `cargo xtask deny` and `cargo xtask sbom`: what the product is made of, and whether it may be.
+//!
+//! Both are the work of well-kept tools, which are installed by name if they are not there.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::run::{self, cargo, succeeds};
+
+/// Licences, forbidden crates and sources, as `deny.toml` says. Advisories need their database from the network, so
+/// they are a command of their own: `cargo deny check advisories`.
+pub(crate) fn deny() -> Result<()> {
+    install("deny", DENY)?;
+    run::run(&mut cargo(&[
+        "deny",
+        "--locked",
+        "--offline",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+}
+
+/// Writes the bill of materials of the agent as `CycloneDX` and names the file.
+pub(crate) fn sbom() -> Result<()> {
+    let file = write_sbom()?;
+    println!("sbom: {}", file.display());
+    Ok(())
+}
+
+/// The bill of materials of the binary that is shipped: its own dependencies, no test's and no build machine's.
+pub(crate) fn write_sbom() -> Result<PathBuf> {
+    install("cyclonedx", CYCLONEDX)?;
+    let manifest = run::root().join("agent/Cargo.toml");
+    let mut command = cargo(&["cyclonedx", "--format", "json", "--spec-version", "1.5"]);
+    command
+        .args(["--no-build-deps", "--describe", "crate"])
+        .args(["--override-filename", NAME, "--manifest-path"])
+        .arg(&manifest)
+        // The same sources give the same file.
+        .env("SOURCE_DATE_EPOCH", "0");
+    run::run_quietly(&mut command)?;
+    collect(&["agent", "agent/core", "agent/wire", "device-drivers"])
+}
+
+/// The tool leaves a file beside every manifest of the workspace; only the agent's is wanted.
+fn collect(members: &[&str]) -> Result<PathBuf> {
+    let file = format!("{NAME}.json");
+    let made = run::root().join("agent").join(&file);
+    let text = fs::read_to_string(&made)
+        .with_context(|| format!("the tool left no {}", made.display()))?;
+    check(&text)?;
+    let kept = run::target()?.join("wardpost.cdx.json");
+    fs::write(&kept, text)?;
+    let others = ["server-stub", "tests", "xtask"];
+    for member in members.iter().chain(&others) {
+        let left = run::root().join(member).join(&file);
+        if left.exists() {
+            fs::remove_file(left)?;
+        }
+    }
+    Ok(kept)
+}
+
+/// A bill that lacks what we know is in the agent is not worth its paper.
+fn check(text: &str) -> Result<()> {
+    let bill: Value = serde_json::from_str(text)?;
+    let components = bill["components"].as_array().context("no components")?;
+    let is_there = |name: &&str| components.iter().any(|part| part["name"] == **name);
+    let missing: Vec<&str> = KNOWN
+        .iter()
+        .filter(|name| !is_there(name))
+        .copied()
+        .collect();
+    if !missing.is_empty() {
+        bail!("the bill of materials lacks {}", missing.join(", "));
+    }
+    println!("sbom: {} components", components.len());
+    Ok(())
+}
+
+/// Installs a subcommand of cargo, once, into cargo's own folder.
+fn install(name: &str, version: &str) -> Result<()> {
+    if succeeds("cargo", &[name, "--version"]) {
+        return Ok(());
+    }
+    println!("setup: installing cargo-{name} {version}; this takes some minutes, once");
+    let package = format!("cargo-{name}@{version}");
+    run::run(&mut cargo(&["install", "--quiet", "--locked", &package]))
+}
+
+const DENY: &str = "0.20.2";
+const CYCLONEDX: &str = "0.5.9";
+const NAME: &str = "wardpost-sbom";
+const KNOWN: [&str; 5] = [
+    "rusqlite",
+    "rustls",
+    "tokio",
+    "tokio-tungstenite",
+    "systemd",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bill_without_what_we_know_is_inside_is_refused() {
+        let bill = |names: &[&str]| {
+            let components: Vec<Value> = names
+                .iter()
+                .map(|name| serde_json::json!({ "name": name }))
+                .collect();
+            serde_json::json!({ "components": components }).to_string()
+        };
+        assert!(check(&bill(&KNOWN)).is_ok());
+        assert!(check(&bill(&["tokio"])).is_err());
+        assert!(check("{}").is_err());
+    }
+}
