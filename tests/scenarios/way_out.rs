@@ -122,6 +122,25 @@ fn everything_goes_through_an_http_proxy_that_alone_knows_the_cloud() {
 }
 
 #[test]
+fn a_proxy_that_refuses_for_a_while_costs_nothing_but_time() {
+    let mut story = Story::trusted(NAME);
+    let proxy = story.proxy(None);
+    let way = format!("proxy = \"http://{}\"", proxy.address());
+    story.configure(&[named(), trust(), way]);
+    proxy.refuses(Some(407));
+    story.bench.start_agent_alone();
+    story.hear("(407)");
+    let agent = story.bench.agent().id();
+    proxy.refuses(Some(502));
+    story.hear("(502)");
+    proxy.refuses(None);
+    story.hear("live");
+    story.check_push();
+    assert!(story.bench.agent().ended().is_none());
+    assert_eq!(story.bench.agent().id(), agent, "the same process");
+}
+
+#[test]
 fn a_socks_proxy_of_the_environment_looks_the_cloud_up() {
     let mut story = Story::trusted(NAME);
     let proxy = story.proxy(Some("ward:geheim"));

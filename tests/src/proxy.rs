@@ -30,6 +30,7 @@ struct Shared {
     login: Option<String>,
     /// What was asked for and granted.
     granted: Mutex<Vec<String>>,
+    refusing: Mutex<Option<u16>>,
 }
 
 impl Proxy {
@@ -39,6 +40,7 @@ impl Proxy {
             names: names.collect(),
             login: login.map(str::to_owned),
             granted: Mutex::default(),
+            refusing: Mutex::default(),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -60,6 +62,11 @@ impl Proxy {
         self.address
     }
 
+    /// Answers every HTTP request with this status, until it is told otherwise.
+    pub fn refuses(&self, status: Option<u16>) {
+        *self.shared.refusing() = status;
+    }
+
     /// What it was asked for and granted, oldest first.
     pub fn granted(&self) -> Vec<String> {
         self.shared.granted().clone()
@@ -75,6 +82,10 @@ impl Drop for Proxy {
 impl Shared {
     fn granted(&self) -> MutexGuard<'_, Vec<String>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusing(&self) -> MutexGuard<'_, Option<u16>> {
+        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
@@ -106,6 +117,12 @@ impl Shared {
             head.push(client.read_u8().await?);
         }
         let head = String::from_utf8_lossy(&head).into_owned();
+        let refusing = *self.refusing();
+        if let Some(status) = refusing {
+            let refusal = format!("HTTP/1.1 {status} Not now\r\nContent-Length: 0\r\n\r\n");
+            client.write_all(refusal.as_bytes()).await?;
+            return Ok(None);
+        }
         let known = self.login.as_ref().is_none_or(|login| {
             let expected = format!("proxy-authorization: basic {}", STANDARD.encode(login));
             head.lines()
