@@ -62,6 +62,19 @@ fn nothing_expires_by_a_clock_in_doubt_and_everything_does_by_a_sound_one() {
 }
 
 #[test]
+fn what_comes_up_while_the_clock_is_in_doubt_is_sent_however_old_it_seems() {
+    let mut world = world();
+    let pushes: Vec<_> = (0..300).map(|n| world.push_quietly(CHEM, n, n)).collect();
+    world.act(|queue, turn| queue.judge_clock(doubt(), turn));
+    world.now.utc = Timestamp(world.now.utc.0 + YEARS);
+    world.ready(CHEM);
+    for push in pushes {
+        world.deliver(CHEM);
+        assert_eq!(world.state(push), State::Delivered);
+    }
+}
+
+#[test]
 fn what_waited_across_a_power_cut_is_held_until_the_clock_is_sound() {
     let mut world = world();
     let push = world.push(CHEM, 1, 1);
