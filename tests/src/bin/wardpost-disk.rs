@@ -18,9 +18,9 @@ struct Flags {
     /// Lives at the same time; most of a life is waiting.
     #[arg(long, default_value_t = 6)]
     at_once: usize,
-    /// Only the first of the sweeps.
+    /// Only this one of the sweeps, from 1.
     #[arg(long)]
-    quick: bool,
+    sweep: Option<usize>,
     /// Judges so many states that a power cut could leave, instead of failing calls.
     #[arg(long)]
     states: Option<usize>,
@@ -44,8 +44,10 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn fail(flags: &Flags) -> anyhow::Result<usize> {
     let mut broken = 0;
-    let most = if flags.quick { 1 } else { usize::MAX };
-    for sweep in sweeps().into_iter().take(most) {
+    for (number, sweep) in (1..).zip(sweeps()) {
+        if flags.sweep.is_some_and(|only| only != number) {
+            continue;
+        }
         let report = run(&sweep, flags.at_once)?;
         tell(&report, &report.wrongs)?;
         broken += report.wrongs.len();
