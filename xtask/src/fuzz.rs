@@ -68,17 +68,28 @@ fn run_targets(targets: &[&str], seconds: u32) -> Result<()> {
 /// Builds the targets, apart from everything else that is built, with ourselves between cargo and the compiler.
 fn build() -> Result<PathBuf> {
     let target = run::target()?.join("fuzz");
-    let own = env::current_exe().context("cannot tell where this program is")?;
+    let between = stand_between(&target)?;
     // Not locked: its lock file has to follow whatever the agent begins to depend on.
     let mut command = cargo(&["build", "--release", "--manifest-path"]);
     command
         .arg(run::root().join("fuzz/Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
-        .env("RUSTC_WRAPPER", own)
+        .env("RUSTC_WRAPPER", between)
         .env(WRAPPING, "1");
     run::run(&mut command)?;
     Ok(target)
+}
+
+/// A copy of ourselves: the file that we were started from may have been built anew meanwhile.
+fn stand_between(folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join("compiler");
+    fs::create_dir_all(folder)?;
+    // One that runs cannot be written to, but it can be replaced.
+    let new = folder.join("compiler.new");
+    fs::copy("/proc/self/exe", &new).context("cannot copy this program")?;
+    fs::rename(&new, &copy)?;
+    Ok(copy)
 }
 
 /// Whether cargo has called us in the compiler's place.

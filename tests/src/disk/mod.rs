@@ -1,7 +1,7 @@
 //! The disk fails: a short life of the agent is lived again and again, and each time another call on its files fails.
 //!
 //! The calls are failed by the [`shim`](crate::shim). After each life the agent is started without a fault, finishes
-//! what it has, and the [`oracle`](crate::oracle) judges the whole. What must hold is in [`judge`].
+//! what it has, and the [`oracle`](crate::oracle) judges the whole. What must hold is in `judge`.
 
 mod judge;
 mod life;
