@@ -205,7 +205,8 @@ impl Wire {
         self.shared.state().incidents.clone()
     }
 
-    /// When something of the peer was passed on to the agent: not before the first time, and not after the second.
+    /// When something of the peer was passed on to the agent on the connection that was the newest then: not before the
+    /// first time, and not after the second.
     pub fn heard(&self) -> Vec<(u64, u64)> {
         self.shared.state().heard.clone()
     }
@@ -256,6 +257,10 @@ async fn accept(first: TcpListener, shared: Arc<Shared>, mut doors: watch::Recei
             changed = doors.changed() => {
                 let (Ok(()), Ok(address)) = (changed, &address) else { return };
                 let open = *doors.borrow_and_update() == Door::Open;
+                if !open {
+                    // Whoever the kernel has let in already, and we have not seen yet, is thrown out with the listener.
+                    shared.record(Kind::PeerAway, now());
+                }
                 listener = if open { listener.or_else(|| listen(*address).ok()) } else { None };
             }
             Ok(stream) = accepted(listener.as_ref()) => {

@@ -174,7 +174,7 @@ impl Harness {
                     .find_map(|line| line.split_once(" was caught after "))
                     .map_or("?", |(_, kills)| kills);
                 let first = said.lines().find_map(|line| line.strip_prefix("  "));
-                format!("{kills}: {}", first.unwrap_or("?"))
+                format!("{kills}: {}", brief(first.unwrap_or("?")))
             }
             Self::Scenario(_) | Self::Store(_) => {
                 let after = said
@@ -184,9 +184,17 @@ impl Harness {
                     .skip(1)
                     .find(|line| line.contains(char::is_alphabetic));
                 let why = why.unwrap_or("it failed").trim();
-                format!("1 test: {why}")
+                format!("1 test: {}", brief(why))
             }
         }
+    }
+}
+
+/// As much as fits into a table.
+fn brief(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -223,3 +231,4 @@ fn report(verdicts: &[Verdict]) -> Result<()> {
 /// Any will do; this one makes a report that can be compared with the last.
 const SEED: &str = "20260301";
 const SHOWN_LINES: usize = 12;
+const LONGEST: usize = 72;

@@ -146,9 +146,34 @@ enum Away {
     Off { cycles: u32 },
 }
 
-enum Pace {
-    CaughtUp,
+enum Caught {
+    Up,
     Stuck(Vec<Break>),
+}
+
+/// Whether there is progress. A busy machine may be slow; only an agent that does nothing is stuck.
+struct Pace {
+    left: usize,
+    since: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            left: usize::MAX,
+            since: Instant::now(),
+        }
+    }
+
+    fn is_stuck(&mut self, left: usize) -> bool {
+        if left < self.left {
+            *self = Self {
+                left,
+                since: Instant::now(),
+            };
+        }
+        self.since.elapsed() > STUCK_AFTER
+    }
 }
 
 impl Run {
@@ -207,7 +232,7 @@ impl Run {
         let connect_first = self.random.random_ratio(1, 2);
         let wait = self.life();
         if unfinished(&self.story.end).len() > BEHIND {
-            if let Pace::Stuck(breaks) = self.catch_up()? {
+            if let Caught::Stuck(breaks) = self.catch_up()? {
                 return Ok(breaks);
             }
         } else if connect_first {
@@ -302,20 +327,20 @@ impl Run {
 
     /// Starts the agent and lets it live until most of the queue is delivered: that short lives on a busy machine
     /// deliver less than is pushed is no fault of the agent. That it delivers nothing when it is left alone is.
-    fn catch_up(&mut self) -> anyhow::Result<Pace> {
+    fn catch_up(&mut self) -> anyhow::Result<Caught> {
         self.all_well();
         self.bench.start_agent();
-        let began = Instant::now();
+        let mut pace = Pace::new();
         loop {
             let left = unfinished(&self.command_now()?);
             if left.len() < BEHIND / 4 {
-                return Ok(Pace::CaughtUp);
+                return Ok(Caught::Up);
             }
-            if began.elapsed() > DRAIN_WITHIN {
+            if pace.is_stuck(left.len()) {
                 let breaks = left
                     .into_iter()
                     .map(|(push, state)| Break::Unfinished { push, state });
-                return Ok(Pace::Stuck(breaks.collect()));
+                return Ok(Caught::Stuck(breaks.collect()));
             }
             std::thread::sleep(POLL);
         }
@@ -404,7 +429,12 @@ impl Run {
             self.live(LAST_STORM);
             self.calm();
         }
-        while began.elapsed() < DRAIN_WITHIN && !self.is_drained()? {
+        let mut pace = Pace::new();
+        loop {
+            let left = self.left()?;
+            if left == 0 || pace.is_stuck(left) {
+                break;
+            }
             std::thread::sleep(POLL);
         }
         self.counts.drain = began.elapsed();
@@ -418,12 +448,11 @@ impl Run {
         Ok(at_end(&self.story, &answers))
     }
 
-    fn is_drained(&mut self) -> anyhow::Result<bool> {
+    /// How much there is to do before the end.
+    fn left(&mut self) -> anyhow::Result<usize> {
         let now = self.command_now()?;
-        if evidence::unanswered(&self.bench)? > 0 {
-            return Ok(false);
-        }
-        Ok(unfinished(&now).is_empty() && put_aside(&now).is_empty())
+        let unanswered = usize::try_from(evidence::unanswered(&self.bench)?)?;
+        Ok(unanswered + unfinished(&now).len() + put_aside(&now).len())
     }
 }
 
@@ -439,4 +468,5 @@ const LIFE_MS: u64 = 400;
 const BEHIND: usize = 600;
 const LAST_STORM: Duration = Duration::from_millis(1_500);
 const POLL: Duration = Duration::from_millis(50);
-const DRAIN_WITHIN: Duration = Duration::from_mins(1);
+/// Longer than any pause of the agent between two tries.
+const STUCK_AFTER: Duration = Duration::from_mins(1);

@@ -71,7 +71,14 @@ impl Report {
             (None, false) => {
                 format!("promises were broken; --seed {seed} makes the same decisions again")
             }
-            (Some(mutant), false) => format!("the mutant {mutant} was caught after {kills} kills"),
+            (Some(mutant), false) => {
+                let kills = if kills == 1 {
+                    "1 kill".into()
+                } else {
+                    format!("{kills} kills")
+                };
+                format!("the mutant {mutant} was caught after {kills}")
+            }
             (Some(mutant), true) => {
                 format!("the mutant {mutant} was not caught (is the agent built with it?)")
             }

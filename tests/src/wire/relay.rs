@@ -207,7 +207,11 @@ impl Relay<'_> {
             }
         }
         if way == Way::FromPeer {
-            self.shared.state().heard.push((since, now()));
+            let mut state = self.shared.state();
+            // On an older one nobody listens any more.
+            if self.number == state.opened {
+                state.heard.push((since, now()));
+            }
         }
         Ok(())
     }

@@ -97,7 +97,11 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "an order that comes twice is delivered once",
         KILL,
     ),
-    mutant("join-a-failed", "what failed absorbs nothing", KILL),
+    mutant(
+        "join-a-failed",
+        "what failed absorbs nothing",
+        Harness::Scenario("push::what_the_device_refused_absorbs_nothing"),
+    ),
     mutant(
         "answer-twice",
         "the first answer of a callback is its only one",
