@@ -77,6 +77,15 @@ pub enum Kind {
     PeerAway,
 }
 
+/// An HL7 acknowledgement that was passed on: not before the first time, and not after the second.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// The control id in its MSA-2.
+    pub about: String,
+    pub from: u64,
+    pub until: u64,
+}
+
 /// A wire that runs until it is dropped.
 #[derive(Debug)]
 pub struct Wire {
@@ -109,7 +118,7 @@ struct State {
     incidents: Vec<Incident>,
     /// Places of those that last until there is a new connection.
     lasting: Vec<usize>,
-    heard: Vec<(u64, u64)>,
+    heard: Vec<Heard>,
 }
 
 /// What holds for all bytes.
@@ -205,9 +214,8 @@ impl Wire {
         self.shared.state().incidents.clone()
     }
 
-    /// When something of the peer was passed on to the agent on the connection that was the newest then: not before the
-    /// first time, and not after the second.
-    pub fn heard(&self) -> Vec<(u64, u64)> {
+    /// Every acknowledgement that was passed on to the agent, oldest first.
+    pub fn heard(&self) -> Vec<Heard> {
         self.shared.state().heard.clone()
     }
 

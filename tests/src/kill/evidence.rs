@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::bench::{Bench, url};
-use crate::oracle::{CloudAnswer, Kept, Line, Receipt, Snapshot, Trouble};
+use crate::oracle::{CloudAnswer, Heard, Kept, Line, Receipt, Snapshot, Trouble};
 use crate::sim::{field, sha256};
 
 use super::devices::{ACK_TIMEOUT, DEVICES};
@@ -101,8 +101,11 @@ pub(super) fn lines(bench: &Bench) -> BTreeMap<String, Line> {
             from: signed(one.from),
             until: signed(one.until),
         });
-        let heard = wire.heard().into_iter();
-        let heard = heard.map(|(from, until)| (signed(from), signed(until)));
+        let heard = wire.heard().into_iter().map(|one| Heard {
+            about: one.about,
+            from: signed(one.from),
+            until: signed(one.until),
+        });
         let line = Line {
             troubles: troubles.collect(),
             heard: heard.collect(),

@@ -96,25 +96,34 @@ pub struct Trouble {
 #[derive(Clone, Debug, Default)]
 pub struct Line {
     pub troubles: Vec<Trouble>,
-    /// When something of the device was passed on to the agent: not before, and not after; ascending.
-    pub heard: Vec<(i64, i64)>,
+    /// The acknowledgements that were passed on to the agent, ascending.
+    pub heard: Vec<Heard>,
     /// How long the agent has to wait for an answer.
     pub patience: i64,
 }
 
+/// An acknowledgement: the control id in its MSA-2, and when it was passed on: not before, and not after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub about: String,
+    pub from: i64,
+    pub until: i64,
+}
+
 impl Line {
-    /// Whether an attempt of that time can have become uncertain: by trouble, or since no answer came in time on a
+    /// Whether an attempt of that time, with that control id, can have become uncertain: by trouble, or since no answer came in time on a
     /// machine that was busy with something else.
-    fn excuses(&self, began: i64, ended: i64) -> bool {
+    fn excuses(&self, began: i64, ended: i64, control_id: &str) -> bool {
         let in_trouble = |one: &Trouble| one.from <= ended && began <= one.until;
         if self.troubles.iter().any(in_trouble) {
             return true;
         }
         let gave_up_at = began.saturating_add(self.patience);
-        // What was heard in the millisecond of the record is the answer that freed the line.
-        let before = self.heard.partition_point(|(from, _)| *from <= began);
+        let before = self.heard.partition_point(|one| one.from < began);
         let heard = self.heard.get(before..).unwrap_or_default();
-        let in_time = heard.iter().any(|(_, until)| *until < gave_up_at);
+        let in_time = heard
+            .iter()
+            .any(|one| one.about == control_id && one.until < gave_up_at);
         gave_up_at <= ended && !in_time
     }
 }

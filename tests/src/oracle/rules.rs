@@ -197,12 +197,13 @@ impl<'a> Judge<'a> {
     }
 
     fn was_in_trouble(&self, attempt: &Attempt) -> bool {
-        let device = self
-            .push(attempt.push)
-            .map(|push| self.story.end.device_of(push));
-        let line = device.and_then(|device| self.story.lines.get(device));
+        let Some(push) = self.push(attempt.push) else {
+            return false;
+        };
         let until = attempt.end.map_or(i64::MAX, |end| end.at);
-        line.is_some_and(|line| line.excuses(attempt.began, until))
+        let control_id = self.kept(push).map_or("", |kept| kept.control_id.as_str());
+        let line = self.story.lines.get(self.story.end.device_of(push));
+        line.is_some_and(|line| line.excuses(attempt.began, until, control_id))
     }
 
     fn accepted(&self, breaks: &mut Vec<Break>) {

@@ -343,19 +343,26 @@ fn an_answer_that_comes_too_late_excuses_and_one_in_time_does_not() {
         let mut run = Run::new();
         run.push(1, "chem", "A", "a").sent(1);
         let line = run.story.lines.get_mut("chem").unwrap();
-        line.heard.push((run.now + after, run.now + after + 5));
+        line.heard.push(Heard {
+            about: "C-a".into(),
+            from: run.now + after,
+            until: run.now + after + 5,
+        });
         run.now += 700;
         run.held(1).breaks(&expected);
     }
 }
 
 #[test]
-fn the_answer_that_freed_the_line_is_not_the_next_one() {
+fn a_late_answer_to_another_message_is_not_the_one_that_is_waited_for() {
     let mut run = Run::new();
-    run.push(1, "chem", "A", "a").attempt(1);
+    run.push(1, "chem", "A", "a").sent(1);
     let line = run.story.lines.get_mut("chem").unwrap();
-    line.heard.push((run.now, run.now + 1));
-    run.received("chem", "a");
+    line.heard.push(Heard {
+        about: "C-b".into(),
+        from: run.now,
+        until: run.now + 1,
+    });
     run.now += 700;
     run.held(1).breaks(&[]);
 }

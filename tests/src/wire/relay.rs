@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
-use super::{Connection, Corruption, Cut, Fault, Kind, Pace, Shared, Way, Weather, now};
+use super::{Connection, Corruption, Cut, Fault, Heard, Kind, Pace, Shared, Way, Weather, now};
 
 /// Carries bytes between the agent and the peer until one of them, or a fault, ends it.
 pub(super) async fn carry(agent: TcpStream, shared: Arc<Shared>) {
@@ -207,13 +207,16 @@ impl Relay<'_> {
             }
         }
         if way == Way::FromPeer {
-            let mut state = self.shared.state();
-            // On an older one nobody listens any more.
-            if self.number == state.opened {
-                state.heard.push((since, now()));
-            }
+            self.heard(chunk, since);
         }
         Ok(())
+    }
+
+    fn heard(&self, chunk: &[u8], from: u64) {
+        if let Some(about) = crate::sim::field(chunk, "MSA", 2) {
+            let until = now();
+            self.shared.state().heard.push(Heard { about, from, until });
+        }
     }
 
     fn swallow(&self) {
