@@ -1,6 +1,6 @@
 //! Planted faults of the conversations, so that the harnesses can show that they would notice them.
 //!
-//! Like the shell's own they exist only with the feature `mutants`, which no release enables; without it [`is`] is `false`
+//! Like the shell's own they exist only with the feature `mutants`, which no release enables; without it `is` is `false`
 //! at compile time. The shell says once per process which fault it is: nothing is read from outside here.
 
 /// A conversation that is wrong on purpose.

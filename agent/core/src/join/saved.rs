@@ -52,7 +52,7 @@ impl SavedPrints {
         bytes
     }
 
-    /// Reads a segment's bytes; `None` if they are not what [`SavedPrints::encode`] wrote.
+    /// Reads a segment's bytes; `None` if they are not what `SavedPrints::encode` wrote.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, bytes) = bytes.split_first()?;
         let (first, bytes) = bytes.split_first_chunk()?;

@@ -18,8 +18,8 @@
 //! parked behind it. One attempt a device at a time.
 //!
 //! A push that waits its turn, and to which nothing has happened, is *cold*: no more than its number is kept, until it is
-//! among the next of its device or somebody names it ([`cold`]). What must survive is in the rows; so that a start does
-//! not read them all, [`segment`] says what else is written down from time to time.
+//! among the next of its device or somebody names it (`cold`). What must survive is in the rows; so that a start does
+//! not read them all, `segment` says what else is written down from time to time.
 
 mod accept;
 mod answer;
