@@ -15,13 +15,7 @@ use crate::run::{self, cargo, succeeds};
 pub(crate) fn deny() -> Result<()> {
     install("deny", DENY)?;
     run::run(&mut cargo(&[
-        "deny",
-        "--locked",
-        "--offline",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
+        "deny", "--locked", "check", "bans", "licenses", "sources",
     ]))
 }
 
@@ -44,25 +38,21 @@ pub(crate) fn write_sbom() -> Result<PathBuf> {
         // The same sources give the same file.
         .env("SOURCE_DATE_EPOCH", "0");
     run::run_quietly(&mut command)?;
-    collect(&["agent", "agent/core", "agent/wire", "device-drivers"])
+    collect()
 }
 
 /// The tool leaves a file beside every manifest of the workspace; only the agent's is wanted.
-fn collect(members: &[&str]) -> Result<PathBuf> {
-    let file = format!("{NAME}.json");
-    let made = run::root().join("agent").join(&file);
-    let text = fs::read_to_string(&made)
-        .with_context(|| format!("the tool left no {}", made.display()))?;
+fn collect() -> Result<PathBuf> {
+    let left = |member: &str| run::root().join(member).join(format!("{NAME}.json"));
+    let text = fs::read_to_string(left("agent")).context("the tool left no file")?;
+    for file in MEMBERS.map(left) {
+        if file.exists() {
+            fs::remove_file(file)?;
+        }
+    }
     check(&text)?;
     let kept = run::target()?.join("wardpost.cdx.json");
     fs::write(&kept, text)?;
-    let others = ["server-stub", "tests", "xtask"];
-    for member in members.iter().chain(&others) {
-        let left = run::root().join(member).join(&file);
-        if left.exists() {
-            fs::remove_file(left)?;
-        }
-    }
     Ok(kept)
 }
 
@@ -96,6 +86,15 @@ fn install(name: &str, version: &str) -> Result<()> {
 const DENY: &str = "0.20.2";
 const CYCLONEDX: &str = "0.5.9";
 const NAME: &str = "wardpost-sbom";
+const MEMBERS: [&str; 7] = [
+    "agent",
+    "agent/core",
+    "agent/wire",
+    "device-drivers",
+    "server-stub",
+    "tests",
+    "xtask",
+];
 const KNOWN: [&str; 5] = [
     "rusqlite",
     "rustls",
