@@ -1,5 +1,9 @@
 //! Looking and deciding: the commands, and the same verbs by push.
 
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
 use rusqlite::{Connection, OpenFlags};
 use scenarios::bench::{Bench, DeviceSetup, Setup, destination, wait_until, waiting};
 use scenarios::oracle::State;
@@ -266,3 +270,48 @@ fn the_map_says_which_commands_the_cloud_may_give() {
     );
     assert_eq!(find(&bench, "A").1, State::Queued);
 }
+
+#[test]
+fn only_owner_and_group_reach_the_commands_and_only_the_owner_the_queue() {
+    let bench = one_device();
+    let mode = |name: &str| {
+        let about = std::fs::metadata(bench.path(name)).unwrap();
+        about.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("control.sock"), 0o660);
+    assert_eq!(mode("state/wardpost.db"), 0o600);
+}
+
+#[test]
+fn callers_who_say_nothing_take_the_seats_of_others_but_never_the_agent() {
+    let bench = one_device();
+    let silent = || UnixStream::connect(bench.path("control.sock")).unwrap();
+    let silent: Vec<UnixStream> = (0..SEATS).map(|_| silent()).collect();
+    wait_until("the seats to be taken", || {
+        let ran = bench.wardpost(&["status"]);
+        ran.code != 0 && ran.said().contains("no room for another caller")
+    });
+    assert_eq!(bench.push("chem", &Order::new(1)).status, 200);
+    drop(silent);
+    wait_until("a seat to be free", || {
+        bench.wardpost(&["status"]).code == 0
+    });
+}
+
+#[test]
+fn a_request_without_an_end_is_not_read_to_its_end() {
+    let bench = one_device();
+    let mut caller = UnixStream::connect(bench.path("control.sock")).unwrap();
+    let endless = vec![b'x'; 4 << 20];
+    // The agent stops reading, and closes: some of it cannot be written.
+    assert!(caller.write_all(&endless).is_err());
+    let mut answer = String::new();
+    // What it said before may be lost with the connection; if it is here, it is a refusal.
+    if caller.read_to_string(&mut answer).is_ok() && !answer.is_empty() {
+        assert!(answer.contains("not JSON"), "{answer}");
+    }
+    succeeds(&bench, &["status"]);
+}
+
+/// Callers that the control socket serves at once.
+const SEATS: usize = 16;

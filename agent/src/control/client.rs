@@ -22,6 +22,8 @@ pub enum AskError {
     },
     #[error("the agent did not answer ({0}); look at its log")]
     Silent(std::io::Error),
+    #[error("the agent has no room for another caller now; ask again in some seconds")]
+    Busy,
     #[error("the agent's answer cannot be read; are command and service of the same version?")]
     Unreadable,
 }
@@ -40,8 +42,21 @@ pub fn ask(path: &Path, verb: &Verb) -> Result<Value, AskError> {
         writeln!(stream, "{request}")?;
         BufReader::new(&stream).read_line(&mut answer)
     };
-    converse().map_err(AskError::Silent)?;
-    serde_json::from_str(&answer).map_err(|_| AskError::Unreadable)
+    match converse() {
+        Ok(0) => Err(AskError::Busy),
+        Ok(_) => serde_json::from_str(&answer).map_err(|_| AskError::Unreadable),
+        Err(error) if is_shut(&error) => Err(AskError::Busy),
+        Err(error) => Err(AskError::Silent(error)),
+    }
+}
+
+/// An agent without a seat for us closes before it has read anything.
+fn is_shut(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
 }
 
 const PATIENCE: Duration = Duration::from_secs(15);
