@@ -5,6 +5,8 @@
 //! ([`Identity`]). The files behind it are read when first needed, again when one of them has changed, and again after
 //! a handshake failed: a certificate that was renewed on disk needs no restart. What failed is said in words (`fault`).
 
+#[cfg(test)]
+pub(crate) mod authority;
 mod expiry;
 mod fault;
 mod identity;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, Issuer, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
@@ -14,32 +14,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::secret::Secret;
+use crate::tls::authority::Authority;
 use crate::tls::{Trust, told};
 
-/// An authority of the test's own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
-    }
-
-    /// Writes the authority's certificate where a configuration would name it.
-    fn file(&self, dir: &TempDir) -> PathBuf {
-        let path = dir.path().join("authority.pem");
-        std::fs::write(&path, &self.pem).unwrap();
-        path
-    }
+/// Writes the authority's certificate where a configuration would name it.
+fn file(authority: &Authority, dir: &TempDir) -> PathBuf {
+    let path = dir.path().join("authority.pem");
+    std::fs::write(&path, &authority.pem).unwrap();
+    path
 }
 
 /// A server that says "yes" over TLS to each connection. Gives its url.
@@ -101,7 +83,7 @@ async fn a_server_signed_by_the_named_authority_is_trusted() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::new();
     let url = tls_server(&authority, "localhost", 2090).await;
-    let dialler = trusting(Trust::Only(authority.file(&dir)));
+    let dialler = trusting(Trust::Only(file(&authority, &dir)));
     assert_eq!(greeting(&dialler, &url).await.unwrap(), "yes");
 }
 
@@ -110,10 +92,10 @@ async fn a_server_signed_by_somebody_else_is_not_and_mending_the_file_is_enough(
     let dir = TempDir::new().unwrap();
     let (ours, theirs) = (Authority::new(), Authority::new());
     let url = tls_server(&theirs, "localhost", 2090).await;
-    let dialler = trusting(Trust::Only(ours.file(&dir)));
+    let dialler = trusting(Trust::Only(file(&ours, &dir)));
     let fault = greeting(&dialler, &url).await.unwrap_err();
     assert!(fault.contains("signed by nobody we trust"), "{fault}");
-    theirs.file(&dir);
+    file(&theirs, &dir);
     assert_eq!(greeting(&dialler, &url).await.unwrap(), "yes");
 }
 
@@ -121,7 +103,7 @@ async fn a_server_signed_by_somebody_else_is_not_and_mending_the_file_is_enough(
 async fn an_expired_certificate_and_a_foreign_name_are_told_apart() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::new();
-    let dialler = trusting(Trust::Only(authority.file(&dir)));
+    let dialler = trusting(Trust::Only(file(&authority, &dir)));
     let url = tls_server(&authority, "localhost", 2020).await;
     let fault = greeting(&dialler, &url).await.unwrap_err();
     assert!(
@@ -164,7 +146,7 @@ async fn a_port_that_speaks_no_tls_is_said_to_speak_none() {
         let _ = tcp.read_to_end(&mut Vec::new()).await;
     });
     let dir = TempDir::new().unwrap();
-    let dialler = trusting(Trust::Only(Authority::new().file(&dir)));
+    let dialler = trusting(Trust::Only(file(&Authority::new(), &dir)));
     let fault = greeting(&dialler, &Url::parse(&url).unwrap())
         .await
         .unwrap_err();
@@ -231,7 +213,7 @@ async fn tls_goes_through_a_proxy_with_the_servers_certificate_and_the_proxys_pa
     let password = dir.path().join("proxy-password");
     std::fs::write(&password, "geheim\n").unwrap();
     let dialler = Dialler::new(WayOut {
-        trust: Trust::Only(authority.file(&dir)),
+        trust: Trust::Only(file(&authority, &dir)),
         proxy: ProxyRule::Through(proxy),
         proxy_password: Secret::File(password),
         ..WayOut::default()
@@ -275,7 +257,7 @@ async fn a_proxy_is_spoken_to_in_tls_where_its_url_says_so() {
     let url = tls_server(&authority, "localhost", 2090).await;
     let (proxy, _) = Proxy::parse(url.as_str()).unwrap();
     let dialler = Dialler::new(WayOut {
-        trust: Trust::Only(authority.file(&dir)),
+        trust: Trust::Only(file(&authority, &dir)),
         proxy: ProxyRule::Through(proxy),
         ..WayOut::default()
     });
