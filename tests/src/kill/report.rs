@@ -137,8 +137,12 @@ impl Report {
         )?;
         writeln!(
             f,
-            "uncertain: {} by kills, {} by their line (of {} attempts whose line was in trouble); second copies {}",
-            tally.uncertain_by_kill, tally.uncertain_by_line, tally.troubled, tally.second_copies,
+            "uncertain: {} by kills, {} by their line (of {} attempts whose line was in trouble), {} because no answer was passed on in time; second copies {}",
+            tally.uncertain_by_kill,
+            tally.uncertain_by_line,
+            tally.troubled,
+            tally.uncertain_by_lateness,
+            tally.second_copies,
         )
     }
 }
@@ -194,6 +198,7 @@ impl Tally {
         self.attempts += more.attempts;
         self.uncertain_by_kill += more.uncertain_by_kill;
         self.uncertain_by_line += more.uncertain_by_line;
+        self.uncertain_by_lateness += more.uncertain_by_lateness;
         self.troubled += more.troubled;
         self.held += more.held;
         self.parked += more.parked;

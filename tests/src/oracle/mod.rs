@@ -110,13 +110,21 @@ pub struct Heard {
     pub until: i64,
 }
 
+/// What has made an attempt uncertain that no kill found open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Excuse {
+    /// Its line was in trouble.
+    Trouble,
+    /// No answer to it was passed on in time: a delay, or a machine that was busy with something else.
+    Late,
+}
+
 impl Line {
-    /// Whether an attempt of that time, with that control id, can have become uncertain: by trouble, or since no answer came in time on a
-    /// machine that was busy with something else.
-    fn excuses(&self, began: i64, ended: i64, control_id: &str) -> bool {
+    /// What can have made an attempt of that time, with that control id, uncertain.
+    fn excuse(&self, began: i64, ended: i64, control_id: &str) -> Option<Excuse> {
         let in_trouble = |one: &Trouble| one.from <= ended && began <= one.until;
         if self.troubles.iter().any(in_trouble) {
-            return true;
+            return Some(Excuse::Trouble);
         }
         let gave_up_at = began.saturating_add(self.patience);
         let before = self.heard.partition_point(|one| one.from < began);
@@ -124,7 +132,7 @@ impl Line {
         let in_time = heard
             .iter()
             .any(|one| one.about == control_id && one.until < gave_up_at);
-        gave_up_at <= ended && !in_time
+        (gave_up_at <= ended && !in_time).then_some(Excuse::Late)
     }
 }
 
@@ -348,8 +356,10 @@ pub struct Tally {
     pub attempts: usize,
     /// Attempts that became uncertain because a kill found them `completing`.
     pub uncertain_by_kill: usize,
-    /// Attempts that became uncertain because of their line.
+    /// Attempts that became uncertain because of trouble with their line.
     pub uncertain_by_line: usize,
+    /// Attempts that became uncertain without such trouble, because no answer was passed on in time.
+    pub uncertain_by_lateness: usize,
     /// Attempts whose line was in trouble, whatever came of them.
     pub troubled: usize,
     /// Pushes held by the agent in the end.

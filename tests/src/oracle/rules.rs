@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::attempts::{Attempt, HeldBy, History, Hold, How};
 use super::{
-    Break, CloudAnswer, HoldScope, OnUncertain, Policy, PushRow, Receipt, Snapshot, State, Story,
-    Tally, Verdict, WhenUnreachable,
+    Break, CloudAnswer, Excuse, HoldScope, OnUncertain, Policy, PushRow, Receipt, Snapshot, State,
+    Story, Tally, Verdict, WhenUnreachable,
 };
 
 /// Judges a moment at which the agent was dead: [`Story::end`] is the copy of its database.
@@ -144,12 +144,10 @@ impl<'a> Judge<'a> {
             .filter_map(|push| self.states.get(&push.id).copied())
             .collect();
         let count = |state| roots.iter().filter(|one| **one == state).count();
-        let uncertain = |by_kill: bool| {
-            let attempts = self.history.attempts.iter().filter(|one| is_uncertain(one));
-            attempts
-                .filter(|one| self.was_killed(one) == by_kill)
-                .count()
-        };
+        let uncertain = self.history.attempts.iter().filter(|one| is_uncertain(one));
+        let (killed, others): (Vec<_>, Vec<_>) = uncertain.partition(|one| self.was_killed(one));
+        let late = |one: &&&Attempt| self.excuse(one) == Some(Excuse::Late);
+        let late = others.iter().filter(late).count();
         let attempts = self.history.attempts.iter();
         let open_holds = self
             .history
@@ -158,9 +156,12 @@ impl<'a> Judge<'a> {
             .filter(|hold| hold.until.is_none());
         Tally {
             attempts: self.history.attempts.len(),
-            uncertain_by_kill: uncertain(true),
-            uncertain_by_line: uncertain(false),
-            troubled: attempts.filter(|one| self.was_in_trouble(one)).count(),
+            uncertain_by_kill: killed.len(),
+            uncertain_by_line: others.len() - late,
+            uncertain_by_lateness: late,
+            troubled: attempts
+                .filter(|one| self.excuse(one) == Some(Excuse::Trouble))
+                .count(),
             held: open_holds.filter(|hold| hold.by == HeldBy::Agent).count(),
             parked: self.parked.len(),
             joined: self.story.end.pushes.len() - roots.len(),
@@ -196,14 +197,12 @@ impl<'a> Judge<'a> {
             .contains(&(attempt.push, attempt.nth))
     }
 
-    fn was_in_trouble(&self, attempt: &Attempt) -> bool {
-        let Some(push) = self.push(attempt.push) else {
-            return false;
-        };
+    fn excuse(&self, attempt: &Attempt) -> Option<Excuse> {
+        let push = self.push(attempt.push)?;
         let until = attempt.end.map_or(i64::MAX, |end| end.at);
         let control_id = self.kept(push).map_or("", |kept| kept.control_id.as_str());
-        let line = self.story.lines.get(self.story.end.device_of(push));
-        line.is_some_and(|line| line.excuses(attempt.began, until, control_id))
+        let line = self.story.lines.get(self.story.end.device_of(push))?;
+        line.excuse(attempt.began, until, control_id)
     }
 
     fn accepted(&self, breaks: &mut Vec<Break>) {
@@ -239,7 +238,7 @@ impl<'a> Judge<'a> {
             };
             let push = attempt.push;
             let killed = self.was_killed(attempt);
-            if how.is_uncertain() && !killed && !self.was_in_trouble(attempt) {
+            if how.is_uncertain() && !killed && self.excuse(attempt).is_none() {
                 breaks.push(Break::UncertainWithoutCause { push });
             }
             let holds = self.policy(push).map(|policy| policy.on_uncertain);
