@@ -1,6 +1,8 @@
 //! Logs: to the journal with fields when the service manager listens, to the terminal otherwise, and the newest lines
 //! kept in memory for whoever asks from the cloud.
 
+mod journal;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -36,9 +38,7 @@ pub fn start(level: Level) -> (LogRing, LevelSwitch) {
     let set = EnvFilter::try_from_env("WARDPOST_LOG").ok();
     let is_set = set.is_some();
     let (filter, handle) = reload::Layer::new(set.unwrap_or_else(|| filter(level)));
-    let journal = std::env::var_os("JOURNAL_STREAM")
-        .and_then(|_| tracing_journald::layer().ok())
-        .map(|layer| layer.with_field_prefix(Some("WARDPOST".into())));
+    let journal = std::env::var_os("JOURNAL_STREAM").map(|_| journal::Journal);
     let terminal = journal.is_none().then(|| {
         fmt::layer()
             .with_ansi(std::io::stderr().is_terminal())

@@ -86,7 +86,7 @@ pub(crate) fn is_missed_when_its_disk_hangs(machine: &Machine, _: &Props) -> Res
             "cat",
             "WARDPOST_UNIT=store",
         ];
-        Ok(Is::saying("no sign of life", machine.run(&words)?))
+        Ok(Is::saying("unit=store", machine.run(&words)?))
     })?;
     until("the watchdog to bite", || {
         let state = machine.show(SERVICE, "ActiveState")?;
