@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, fhir_json};
 use crate::search::Search;
 use crate::server::Server;
 use crate::store::{Change, Edit, Name, text};
-use crate::{binary, operations};
+use crate::{binary, history, operations};
 
 /// Answers one request below `fhir/R4/`.
 pub(crate) async fn route(server: &Arc<Server>, call: Call) -> Result<Response, Outcome> {
@@ -32,6 +32,9 @@ pub(crate) async fn route(server: &Arc<Server>, call: Call) -> Result<Response, 
         ["Binary", id] if call.method == Method::GET => binary::read(server, id),
         [kind] => at_type(server, kind, call).await,
         [kind, id] => at_instance(server, Name::new(kind, id), call).await,
+        [kind, id, "_history"] if call.method == Method::GET => {
+            history::read(server, Name::new(kind, id), &call.query).await
+        }
         [kind, id, "_history", version] if call.method == Method::GET => {
             let name = Name::new(kind, id);
             let found = server.store.version(name, (*version).to_owned()).await?;

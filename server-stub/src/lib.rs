@@ -23,6 +23,7 @@ mod cloud;
 mod delivery;
 mod faults;
 mod fhir;
+mod history;
 mod http;
 mod hub;
 mod jwt;

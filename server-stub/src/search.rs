@@ -272,7 +272,7 @@ fn element(name: &str) -> String {
     element
 }
 
-fn number(name: &str, value: &str) -> Result<usize, Outcome> {
+pub(crate) fn number(name: &str, value: &str) -> Result<usize, Outcome> {
     value
         .parse()
         .map_err(|_| Outcome::invalid(format!("'{name}' must be a number of 0 or more")))

@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use current::{Current, Missing};
 pub use kept::{Answer, Kept};
 pub(crate) use kept::{Incoming, NewPush, Told};
-pub(crate) use resources::{Change, Edit, Name, Refused, now_instant, text};
+pub(crate) use resources::{Change, Edit, Name, Page, Refused, Version, now_instant, text};
 use writer::{Request, Writer};
 
 /// A handle to the store's thread, and the current version of every resource.
@@ -135,6 +135,11 @@ impl Store {
         version: String,
     ) -> Result<Option<Value>, Stopped> {
         self.ask(|then| Request::Version(name, version, then)).await
+    }
+
+    /// Versions of a resource, the newest first.
+    pub(crate) async fn history(&self, name: Name, page: Page) -> Result<Vec<Version>, Stopped> {
+        self.ask(|then| Request::History(name, page, then)).await
     }
 
     /// Keeps a push; `then` gets its number when it is on disk.

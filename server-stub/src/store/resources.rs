@@ -57,6 +57,19 @@ pub(crate) struct Written {
     pub(crate) deleted: bool,
 }
 
+/// One version of a resource. It has no body if it is a deletion.
+pub(crate) struct Version {
+    pub(crate) id: String,
+    pub(crate) body: Option<Value>,
+}
+
+/// A part of a long list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Page {
+    pub(crate) offset: usize,
+    pub(crate) count: usize,
+}
+
 /// The last version on disk.
 struct Last {
     version: String,
@@ -200,6 +213,22 @@ pub(super) fn version(
         .query_row((&name.kind, &name.id, version), |row| row.get(0))
         .optional()?;
     Ok(body.flatten().as_deref().map(parse))
+}
+
+/// Versions of a resource, the newest first.
+pub(super) fn history(db: &Connection, name: &Name, page: Page) -> rusqlite::Result<Vec<Version>> {
+    let mut select = db.prepare_cached(
+        "SELECT version, body FROM resource WHERE type = ?1 AND id = ?2
+         ORDER BY seq DESC LIMIT ?3 OFFSET ?4",
+    )?;
+    let rows = select.query_map((&name.kind, &name.id, page.count, page.offset), |row| {
+        let body: Option<String> = row.get(1)?;
+        Ok(Version {
+            id: row.get(0)?,
+            body: body.as_deref().map(parse),
+        })
+    })?;
+    rows.collect()
 }
 
 /// Everything current, in the order in which it was first written.

@@ -9,13 +9,14 @@ use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::kept::{self, Answer, Incoming, Kept, NewPush, Told};
-use super::resources::{self, Change, Name, Refused};
+use super::resources::{self, Change, Name, Page, Refused, Version};
 use super::{Current, Database, Then};
 
 /// What can be asked of the thread.
 pub(super) enum Request {
     Write(Box<Change>, Then<Result<Arc<Value>, Refused>>),
     Version(Name, String, Then<Option<Value>>),
+    History(Name, Page, Then<Vec<Version>>),
     Keep(Arc<NewPush>, Then<u64>),
     Answer(Box<Incoming>, Then<Told>),
     Sent(Vec<u64>),
@@ -128,6 +129,7 @@ fn carry_out(
         Request::Version(name, version, then) => {
             after(resources::version(tx, &name, &version)?, then)
         }
+        Request::History(name, page, then) => after(resources::history(tx, &name, page)?, then),
         Request::Keep(push, then) => after(kept::keep(tx, &push)?, then),
         Request::Answer(answer, then) => after(kept::answer(tx, &answer)?, then),
         Request::Sent(pushes) => {

@@ -208,3 +208,33 @@ async fn a_binary_comes_back_as_it_went_in() {
     assert_eq!(read.body, "export const x = 1;");
     assert_eq!(read.header("content-type"), "text/typescript");
 }
+
+#[tokio::test]
+async fn the_history_of_a_resource_begins_with_its_newest_version() {
+    let world = World::forgetful().await;
+    let first = created(&world, &patient()).await;
+    let history = format!("{}/_history", path(&first));
+    let mut changed = first.clone();
+    changed["active"] = json!(true);
+    let second = world
+        .json(Method::PUT, &path(&first), &[], &changed)
+        .await
+        .json();
+    let bundle = world.get(&history).await.json();
+    assert_eq!(bundle["type"], "history");
+    let resources = |bundle: &Value| {
+        let entries = bundle["entry"].as_array().unwrap().clone();
+        entries.into_iter().map(|entry| entry["resource"].clone())
+    };
+    assert!(resources(&bundle).eq([second.clone(), first.clone()]));
+    let page = world.get(&format!("{history}?_count=1&_offset=1")).await;
+    assert!(resources(&page.json()).eq([first.clone()]));
+
+    world
+        .json(Method::DELETE, &path(&first), &[], &json!({}))
+        .await;
+    let bundle = world.get(&history).await.json();
+    assert_eq!(bundle["entry"][0]["response"]["status"], "410");
+    assert!(resources(&bundle).eq([Value::Null, second, first]));
+    assert_eq!(world.get("fhir/R4/Patient/none/_history").await.status, 404);
+}
