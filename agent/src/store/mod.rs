@@ -16,6 +16,7 @@ mod load;
 mod mutant;
 mod owner;
 mod parcel;
+mod question;
 mod read;
 mod recover;
 mod remove;
@@ -48,6 +49,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::cloud::{Answer, Said};
 pub(crate) use load::{print_of, print_of_digest};
+use question::Question;
 pub use read::{History, HistoryEvent};
 pub use space::{Bounds, Room};
 pub use sweep::{Kept, Progress, Swept};
@@ -188,11 +190,7 @@ enum Request {
     CloudTime(CloudTime),
     Configure(Configuration, oneshot::Sender<()>),
     Command(Command, oneshot::Sender<Result<Done, CommandError>>),
-    Report(oneshot::Sender<QueueReport>),
-    List(Filter, usize, oneshot::Sender<Vec<WaitingPush>>),
-    Explain(PushId, oneshot::Sender<Option<WaitingPush>>),
-    /// Answered when everything before it is durable and handed out.
-    Barrier(oneshot::Sender<()>),
+    Ask(Question),
     Tick,
     Nudge,
     /// Removes one piece of what is old, after the batch and not in it.
@@ -362,7 +360,7 @@ impl Store {
 
     /// Waits until everything that was sent before is durable, and what it decided is handed out.
     pub async fn barrier(&self) -> Result<(), StoreError> {
-        self.ask(Request::Barrier).await
+        self.question(Question::Barrier).await
     }
 
     pub async fn tick(&self) -> Result<(), StoreError> {
@@ -387,17 +385,18 @@ impl Store {
     }
 
     pub async fn report(&self) -> Result<QueueReport, StoreError> {
-        self.ask(Request::Report).await
+        self.question(Question::Report).await
     }
 
     /// Pushes that are not final, oldest first.
     pub async fn list(&self, filter: Filter, limit: usize) -> Result<Vec<WaitingPush>, StoreError> {
-        self.ask(|reply| Request::List(filter, limit, reply)).await
+        self.question(|reply| Question::List(filter, limit, reply))
+            .await
     }
 
     /// Why a push that is not final is where it is.
     pub async fn explain(&self, push: PushId) -> Result<Option<WaitingPush>, StoreError> {
-        self.ask(|reply| Request::Explain(push, reply)).await
+        self.question(|reply| Question::Explain(push, reply)).await
     }
 
     /// What the disk knows of one push.
@@ -475,6 +474,13 @@ impl Store {
             .send(request)
             .await
             .map_err(|_| StoreError::Stopped)
+    }
+
+    async fn question<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, StoreError> {
+        self.ask(|reply| Request::Ask(question(reply))).await
     }
 
     async fn ask<T>(

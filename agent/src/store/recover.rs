@@ -2,7 +2,7 @@
 //!
 //! The live queue is dropped and rebuilt from disk while the lines go on; then what the batch brought is tried again in
 //! its order, each request alone. A push that fails alone is refused. What a device did cannot be refused: if that
-//! fails alone, the process ends and the next one finds the attempt open.
+//! fails alone, the process ends and the next one finds the attempt open. Questions are answered in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl<L: Lines> Writer<L> {
         }
         // What was decided and came to nothing is looked at again, but not at once: the disk may still be full.
         self.nudge = Some(clock::mono().plus(NUDGE_AFTER));
-        Ok(())
+        self.answer_all(batch.questions)
     }
 
     /// One request in a commit of its own; once more without the reserve if there is no room.
@@ -76,10 +76,14 @@ impl<L: Lines> Writer<L> {
                 batch
                     .again
                     .into_iter()
-                    .try_for_each(|request| self.alone(request))
+                    .try_for_each(|request| self.alone(request))?;
+                self.answer_all(batch.questions)
             }
             // A line's news may want to record an attempt; without room the attempt is not made.
-            Err(source) if !must && fault(&source) != Fault::Broken => self.rebuild(),
+            Err(source) if !must && fault(&source) != Fault::Broken => {
+                self.rebuild()?;
+                self.answer_all(batch.questions)
+            }
             Err(source) => Err(sql("record what a device did")(source)),
         }
     }

@@ -1,5 +1,6 @@
 //! The store on a real database: real files, real syncs, real time.
 
+mod recover;
 mod room;
 mod segments;
 mod sweep;
@@ -23,12 +24,19 @@ const BOUNDS: Bounds = Bounds {
     reserve: 1 << 20,
 };
 
-/// Lines that only pass on what they are given.
-struct Hands(sync::Sender<Attempt>);
+/// Lines that only pass on what they are given; the writer then waits in the gate, if there is one.
+struct Hands {
+    attempts: sync::Sender<Attempt>,
+    gate: Option<sync::Receiver<()>>,
+}
 
 impl Lines for Hands {
     fn deliver(&self, attempt: Attempt) {
-        self.0.send(attempt).unwrap();
+        self.attempts.send(attempt).unwrap();
+        if let Some(gate) = &self.gate {
+            // An error: the gate is gone.
+            let _ = gate.recv();
+        }
     }
 
     fn wanted(&self, _: DeviceNo, _: bool) {}
@@ -61,6 +69,16 @@ impl Bench {
     }
 
     fn limited(folder: TempDir, pages: u32, bounds: Bounds) -> Self {
+        Self::gated(folder, pages, (bounds, None))
+    }
+
+    /// Each attempt keeps the writer until the gate lets it pass, or is dropped: what is asked of it meanwhile shares a
+    /// batch.
+    fn gated(
+        folder: TempDir,
+        pages: u32,
+        (bounds, gate): (Bounds, Option<sync::Receiver<()>>),
+    ) -> Self {
         let opened = Opened::open(folder.path()).unwrap();
         opened
             .connection
@@ -68,12 +86,16 @@ impl Bench {
             .unwrap();
         opened.device_numbers(&["chem".to_owned()]).unwrap();
         let (hand, attempts) = sync::channel();
+        let hands = Hands {
+            attempts: hand,
+            gate,
+        };
         let (say, said) = mpsc::channel(64);
         let wiring = Wiring {
             devices: vec![(CHEM, device())],
             limit: 10_000,
             bounds,
-            lines: Hands(hand),
+            lines: hands,
             said: say,
             join_digest: |parcel| Some(Sha256::digest(parcel.body.0.as_bytes()).into()),
         };

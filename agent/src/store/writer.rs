@@ -27,6 +27,7 @@ use super::database::{self, sql};
 use super::fault::{Fault, fault};
 use super::mutant::{self, Mutant};
 use super::parcel::{Cache, parcel};
+use super::question::Question;
 use super::rows::AuditChain;
 use super::segment::Segments;
 use super::space::Space;
@@ -127,6 +128,7 @@ pub(super) struct Batch {
     replies: Vec<Reply>,
     /// What must not be lost with the batch, in the order in which it came.
     pub(super) again: Vec<Request>,
+    pub(super) questions: Vec<Question>,
     rows: usize,
 }
 
@@ -333,7 +335,8 @@ impl<L: Lines> Writer<L> {
                 let done = self.command(&command, &mut turn)?;
                 batch.reply(reply, done);
             }
-            question => self.answer_question(question, &mut turn, batch)?,
+            Request::Ask(question) => batch.questions.push(question),
+            change => self.change(change, &mut turn, batch)?,
         }
         self.write(turn, batch)?;
         self.feed(now, batch)
@@ -348,28 +351,20 @@ impl<L: Lines> Writer<L> {
         }
     }
 
-    /// What needs no more than a look at the queue, and the configuration.
-    fn answer_question(
+    /// A change of what the queue works with.
+    fn change(
         &mut self,
-        question: Request,
+        change: Request,
         turn: &mut Turn,
         batch: &mut Batch,
     ) -> rusqlite::Result<()> {
-        match question {
+        match change {
             Request::Configure(configuration, reply) => {
                 self.configure(configuration, turn);
                 batch.reply(reply, ());
             }
             Request::Number(name, reply) => {
                 batch.reply(reply, database::number(&self.connection, &name)?);
-            }
-            Request::Barrier(reply) => batch.reply(reply, ()),
-            Request::Report(reply) => batch.reply(reply, self.queue.report()),
-            Request::List(filter, limit, reply) => {
-                batch.reply(reply, self.list(filter, limit, turn.now)?);
-            }
-            Request::Explain(push, reply) => {
-                batch.reply(reply, self.waiting(push, turn.now)?);
             }
             _ => {}
         }
@@ -508,7 +503,7 @@ impl<L: Lines> Writer<L> {
         for reply in batch.replies {
             reply();
         }
-        Ok(())
+        self.answer_all(batch.questions)
     }
 
     fn hand_attempt(
