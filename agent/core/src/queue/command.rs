@@ -153,17 +153,22 @@ impl Queue {
             (Phase::Operator(_) | Phase::Uncertain(_), Verb::Hold) => {
                 Err(CommandError::AlreadyHeld(id))
             }
-            (Phase::Uncertain(_), Verb::Release) => Err(CommandError::Uncertain(id)),
+            (Phase::Uncertain(_), Verb::Release | Verb::Cancel) => Err(CommandError::Uncertain(id)),
+            // Its caller would be told that it was withdrawn, and push it again.
+            (_, Verb::Cancel) if live.traces => Err(CommandError::Uncertain(id)),
             (Phase::Waiting, Verb::Release) if self.age.holds(id).is_some() => Ok(()),
             (Phase::Waiting | Phase::Parked, Verb::Release) => Err(CommandError::NotHeld(id)),
             (Phase::Waiting | Phase::Parked, Verb::Resend) => Err(CommandError::StillQueued(id)),
-            (Phase::Waiting | Phase::Parked | Phase::Operator(_), Verb::Settle(_)) => {
+            (Phase::Waiting | Phase::Parked | Phase::Operator(_), Verb::Settle(_))
+                if !live.traces =>
+            {
                 Err(CommandError::NotUncertain(id))
             }
             (Phase::Waiting | Phase::Parked, Verb::Hold)
-            | (_, Verb::Cancel)
+            | (Phase::Waiting | Phase::Parked | Phase::Operator(_), Verb::Cancel)
             | (Phase::Operator(_), Verb::Release | Verb::Resend)
-            | (Phase::Uncertain(_), Verb::Resend | Verb::Settle(_)) => Ok(()),
+            | (Phase::Uncertain(_), Verb::Resend)
+            | (_, Verb::Settle(_)) => Ok(()),
         }
     }
 

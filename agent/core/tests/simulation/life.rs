@@ -472,3 +472,48 @@ fn an_uncertain_push_that_a_person_sends_again_does_not_expire_either() {
     world.wait(age);
     assert_eq!(world.state(push), State::Held);
 }
+
+#[test]
+fn what_may_be_at_the_device_is_not_cancelled_but_settled_by_who_has_looked() {
+    let resend = Policy {
+        on_uncertain: OnUncertain::Resend,
+        ..policy()
+    };
+    for (policy, state) in [(policy(), State::Held), (resend, State::Queued)] {
+        for (ruling, end) in [
+            (Ruling::Delivered, State::Delivered),
+            (Ruling::NotDelivered, State::Dead),
+        ] {
+            let mut world = with(policy.clone());
+            let push = world.push(CHEM, 1, 1);
+            world.settle(CHEM, unknown(), gone());
+            assert_eq!(world.state(push), state);
+            assert_eq!(
+                world.command(push, Verb::Cancel),
+                Err(CommandError::Uncertain(push))
+            );
+            assert!(world.answers(1).is_empty(), "its caller still waits");
+            world.command(push, Verb::Settle(ruling)).unwrap();
+            assert_eq!(world.state(push), end);
+        }
+    }
+}
+
+#[test]
+fn a_push_that_was_uncertain_and_is_held_by_a_person_is_not_cancelled_either() {
+    let mut world = with(Policy {
+        on_uncertain: OnUncertain::Resend,
+        ..policy()
+    });
+    let push = world.push(CHEM, 1, 1);
+    world.settle(CHEM, unknown(), gone());
+    world.command(push, Verb::Hold).unwrap();
+    world.restart();
+    assert_eq!(
+        world.command(push, Verb::Cancel),
+        Err(CommandError::Uncertain(push))
+    );
+    let ruling = Verb::Settle(Ruling::NotDelivered);
+    world.command(push, ruling).unwrap();
+    assert_eq!(world.state(push), State::Dead);
+}
