@@ -202,10 +202,9 @@ fn event_facts(row: &Row<'_>) -> rusqlite::Result<EventFacts> {
         at: Timestamp(row.get(2)?),
         kind,
         state: state.and_then(State::from_number),
-        resend: if kind == Kind::Retry {
-            row.get(5)?
-        } else {
-            None
+        resend: match kind {
+            Kind::Retry | Kind::Released => row.get(5)?,
+            _ => None,
         },
         reason: row.get(6)?,
         who: row.get(7)?,

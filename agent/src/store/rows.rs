@@ -5,7 +5,7 @@
 //! | `push.tried`, `event.next_kind` | 1 attempt, 2 completing |
 //! | `push.callback_hash`, `content_hash` | first 8 bytes of a SHA-256; 0 where there is none |
 //! | `push.order_key` | the order keys, LF between them |
-//! | `event.level` | how far the device's yes has come; on a retry: which resend after an unknown outcome this is |
+//! | `event.level` | how far the device's yes has come; on a retry: which resend after an unknown outcome this is; on a release: 0 where a person sends it again, whatever its age |
 //! | `event.status` | set: this event is the answer to the callback |
 //! | `audit.reason` | the words; a blob is the SHA-256 of words that are not kept any more |
 //! | `event.answer` | the answer's words; where `status` is empty, the device's words that nobody waited for |

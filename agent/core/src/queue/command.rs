@@ -224,6 +224,7 @@ impl Queue {
         }
         let mut row = self.event(id, no, Kind::Released, turn.now);
         row.state = Some(State::Queued);
+        row.resend = (command.verb == Verb::Resend).then_some(BY_A_PERSON);
         row.reason.clone_from(&command.reason);
         row.who = Some(command.who.clone());
         turn.rows.push(Row::Event(row));
@@ -280,6 +281,9 @@ impl Queue {
         id
     }
 }
+
+/// On a release: the push goes whatever its age.
+const BY_A_PERSON: u8 = 0;
 
 fn audit(command: &Command, now: Now) -> AuditRow {
     let verb = match command.verb {

@@ -292,9 +292,18 @@ impl Track {
     fn fold(&mut self, facts: EventFacts) {
         self.answered |= facts.status.is_some();
         self.touched |= facts.kind != Kind::Answered;
-        self.resent = facts.resend.unwrap_or(self.resent);
-        let was_uncertain = matches!(self.phase, Fold::Uncertain(_));
-        self.traces |= facts.resend.is_some() || (was_uncertain && facts.kind == Kind::Released);
+        match facts.kind {
+            Kind::Retry => {
+                self.resent = facts.resend.unwrap_or(self.resent);
+                self.traces |= facts.resend.is_some();
+            }
+            Kind::Released => {
+                self.traces |= matches!(self.phase, Fold::Uncertain(_));
+                // Whoever sends again knows that it is old.
+                self.facts.expires = self.facts.expires.filter(|_| facts.resend.is_none());
+            }
+            _ => {}
+        }
         let reason = facts.reason.unwrap_or_default();
         self.phase = match facts.kind {
             Kind::Attempt => Fold::Open(Attempted::Attempt),

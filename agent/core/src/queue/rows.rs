@@ -115,7 +115,8 @@ pub struct EventRow {
     pub kind: Kind,
     pub state: Option<State>,
     pub level: Option<Level>,
-    /// On a retry after an unknown outcome: how many times the same bytes went out again.
+    /// On a retry after an unknown outcome: how many times the same bytes went out again. On a release, set: a person sends
+    /// it again, whatever its age.
     pub resend: Option<u8>,
     pub reason: Option<String>,
     pub who: Option<String>,

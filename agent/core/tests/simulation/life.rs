@@ -459,18 +459,33 @@ fn what_may_be_at_the_device_is_never_said_to_be_undelivered() {
 }
 
 #[test]
-fn an_uncertain_push_that_a_person_sends_again_does_not_expire_either() {
+fn what_a_person_sends_again_goes_at_any_age_whatever_happens_to_the_process() {
     let age = Duration::from_mins(1);
-    let mut world = with(Policy {
-        expires: Some(age),
-        ..policy()
-    });
-    let push = world.push(CHEM, 1, 1);
-    world.settle(CHEM, unknown(), gone());
-    world.command(push, Verb::Resend).unwrap();
-    world.restart();
-    world.wait(age);
-    assert_eq!(world.state(push), State::Held);
+    for uncertain in [true, false] {
+        let mut world = with(Policy {
+            expires: Some(age),
+            ..policy()
+        });
+        if uncertain {
+            world.push(CHEM, 1, 1);
+            world.settle(CHEM, unknown(), gone());
+        } else {
+            world.act(|queue, turn| queue.line_away(CHEM, "no cable".into(), turn));
+            world.push(CHEM, 1, 1);
+            world.command(PushId(1), Verb::Hold).unwrap();
+        }
+        world.command(PushId(1), Verb::Resend).unwrap();
+        world.restart();
+        world.wait(age);
+        world.rebuild();
+        world.segment();
+        world.restart();
+        world.wait(age);
+        assert_eq!(world.state(PushId(1)), State::Queued);
+        world.ready(CHEM);
+        world.deliver(CHEM);
+        assert_eq!(world.state(PushId(1)), State::Delivered);
+    }
 }
 
 #[test]
