@@ -2,11 +2,12 @@
 //!
 //! | key in `meta` | value |
 //! | --- | --- |
-//! | `clock` | the newest time that was believed, the boot-time clock then, the last push that was here before that boot, and which boot it was |
+//! | `clock` | the newest time that was believed, the boot-time clock then, the last push that was here before that boot, which boot it was, and the last event before it |
 //! | `doubtful PUSH SEQ` | what was recorded after these was stamped in doubt; the value has the last ones, `PUSH SEQ`, once that is over |
 
 use agent_core::clock::{Clock, ClockJudge, ClockMark, CloudTime};
 use agent_core::push::{Mono, Now, PushId, Seq, Timestamp};
+use agent_core::queue::Before;
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{info, warn};
 
@@ -33,11 +34,27 @@ enum Boot {
     /// The last process ran in it, too.
     Same {
         id: String,
-        before: PushId,
+        before: Before,
     },
     New {
         id: String,
     },
+}
+
+impl Boot {
+    fn before(&mut self, newest: Before) -> Before {
+        if let Self::New { id } = self {
+            let id = std::mem::take(id);
+            *self = Self::Same { id, before: newest };
+        }
+        let Self::Same { before, .. } = self else {
+            return newest;
+        };
+        if before.seq == UNKNOWN {
+            before.seq = newest.seq;
+        }
+        *before
+    }
 }
 
 /// Rows that are being stamped in doubt.
@@ -78,16 +95,9 @@ impl Time {
         })
     }
 
-    /// The last push that was here before this boot of the system began, `last` being the newest one at this start.
-    pub(super) fn here_before(&mut self, last: PushId) -> PushId {
-        if let Boot::New { id } = &mut self.boot {
-            let id = std::mem::take(id);
-            self.boot = Boot::Same { id, before: last };
-        }
-        match self.boot {
-            Boot::Same { before, .. } => before,
-            Boot::New { .. } => last,
-        }
+    /// What was here before this boot of the system began, `newest` being the newest at this start.
+    pub(super) fn here_before(&mut self, newest: Before) -> Before {
+        self.boot.before(newest)
     }
 
     pub(super) fn heard(&mut self, cloud: CloudTime) {
@@ -112,8 +122,8 @@ impl Time {
     }
 
     /// Takes note of a verdict that has changed, with the newest rows that were stamped under the one before.
-    pub(super) fn changed(&mut self, push: PushId, seq: Seq) {
-        let place = format!("{push} {}", seq.0);
+    pub(super) fn changed(&mut self, newest: Before) {
+        let place = format!("{} {}", newest.push, newest.seq.0);
         match (
             self.verdict,
             std::mem::replace(&mut self.doubtful, Stretch::None),
@@ -155,7 +165,8 @@ impl Time {
             put.execute(params![key, value])?;
         }
         if let (Some(mark), Boot::Same { id, before }) = (self.judge.mark(), &self.boot) {
-            let text = format!("{} {} {before} {id}", mark.utc.0, mark.mono.0);
+            let Before { push, seq } = before;
+            let text = format!("{} {} {push} {id} {}", mark.utc.0, mark.mono.0, seq.0);
             put.execute(params!["clock", text])?;
         }
         Ok(())
@@ -165,7 +176,7 @@ impl Time {
 /// What the last process wrote down.
 struct Saved {
     mark: ClockMark,
-    before: PushId,
+    before: Before,
     boot: String,
 }
 
@@ -174,8 +185,13 @@ impl Saved {
         let mut words = text.split(' ');
         let utc = Timestamp(words.next()?.parse().ok()?);
         let mono = Mono(words.next()?.parse().ok()?);
-        let before = PushId(words.next()?.parse().ok()?);
+        let push = PushId(words.next()?.parse().ok()?);
         let boot = words.next()?.to_owned();
+        let seq = match words.next() {
+            Some(seq) => Seq(seq.parse().ok()?),
+            None => UNKNOWN,
+        };
+        let before = Before { push, seq };
         Some(Self {
             mark: ClockMark { utc, mono },
             before,
@@ -189,8 +205,7 @@ impl<L: Lines> Writer<L> {
     pub(super) fn now(&mut self) -> Now {
         let (now, changed) = self.time.look();
         if let Some(clock) = changed {
-            self.time
-                .changed(self.queue.last_push(), self.queue.last_seq());
+            self.time.changed(self.queue.newest());
             self.new_verdict = Some(clock);
         }
         self.post_clock();
@@ -213,18 +228,40 @@ fn read(connection: &Connection, query: &str) -> rusqlite::Result<Option<String>
 /// A commit takes the mark along when it is so old: a page more, seldom.
 const SAVE_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
 
+/// An earlier version did not write it down.
+const UNKNOWN: Seq = Seq(u64::MAX);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn before(push: u64, seq: u64) -> Before {
+        let (push, seq) = (PushId(push), Seq(seq));
+        Before { push, seq }
+    }
+
     #[test]
     fn what_was_saved_is_read_back() {
-        let saved = Saved::parse("1804987800000 50000 17 6d7f").unwrap();
+        let saved = Saved::parse("1804987800000 50000 17 6d7f 23").unwrap();
         assert_eq!(saved.mark.utc, Timestamp(1_804_987_800_000));
         assert_eq!(saved.mark.mono, Mono(50_000));
-        assert_eq!((saved.before, saved.boot.as_str()), (PushId(17), "6d7f"));
-        for wrong in ["", "1 2 3", "x 2 3 boot", "1 2 -3 boot"] {
+        assert_eq!(saved.before, before(17, 23));
+        assert_eq!(saved.boot, "6d7f");
+        let saved = Saved::parse("1804987800000 50000 17 6d7f").unwrap();
+        assert_eq!(saved.before.seq, UNKNOWN, "of an earlier version");
+        for wrong in ["", "1 2 3", "x 2 3 boot", "1 2 -3 boot", "1 2 3 boot x"] {
             assert!(Saved::parse(wrong).is_none(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn after_an_upgrade_what_a_person_lets_go_from_then_on_counts_as_of_this_boot() {
+        let id = String::new();
+        let mut boot = Boot::Same {
+            id,
+            before: before(17, UNKNOWN.0),
+        };
+        assert_eq!(boot.before(before(20, 30)), before(17, 30));
+        assert_eq!(boot.before(before(21, 40)), before(17, 30));
     }
 }

@@ -149,7 +149,7 @@ impl<L: Lines> Writer<L> {
         self.segments
             .recall(&self.connection, &mut self.queue, now)
             .map_err(sql("read what came before"))?;
-        let before = self.time.here_before(self.queue.last_push());
+        let before = self.time.here_before(self.queue.newest());
         self.queue.here_before(before);
         self.new_verdict = None;
         self.queue.judge_clock(self.time.verdict(), &mut turn);

@@ -201,7 +201,6 @@ impl Queue {
     /// Puts a held push back; being older than what came after it, it goes first again.
     fn release(&mut self, command: &Command, turn: &mut Turn) {
         let id = command.push;
-        self.let_go(id);
         let uncertain = self
             .live
             .get(&id)
@@ -225,6 +224,7 @@ impl Queue {
         let mut row = self.event(id, no, Kind::Released, turn.now);
         row.state = Some(State::Queued);
         row.resend = (command.verb == Verb::Resend).then_some(BY_A_PERSON);
+        self.age.let_go(id, row.seq);
         row.reason.clone_from(&command.reason);
         row.who = Some(command.who.clone());
         turn.rows.push(Row::Event(row));

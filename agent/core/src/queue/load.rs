@@ -65,6 +65,8 @@ struct Track {
     answered: bool,
     /// More has happened to it than that its caller was answered.
     touched: bool,
+    /// The event by which a person let it go last.
+    let_go: Option<Seq>,
 }
 
 #[derive(Debug)]
@@ -218,7 +220,7 @@ impl Loader {
         let (mut queue, open) = self.fold(now);
         queue.session = old.session;
         queue.agent = old.agent;
-        queue.keep_doubt(old.age);
+        queue.keep_doubt(&old.age);
         queue.taken = queue.taken.max(old.taken);
         queue.window = old.window;
         for (no, device) in &mut queue.devices {
@@ -270,6 +272,7 @@ impl Track {
             traces: false,
             answered: facts.reply_to.is_none(),
             touched: false,
+            let_go: None,
             facts,
         }
     }
@@ -298,6 +301,7 @@ impl Track {
                 self.traces |= facts.resend.is_some();
             }
             Kind::Released => {
+                self.let_go = Some(facts.seq);
                 self.traces |= matches!(self.phase, Fold::Uncertain(_));
                 // Whoever sends again knows that it is old.
                 self.facts.expires = self.facts.expires.filter(|_| facts.resend.is_none());
@@ -336,6 +340,9 @@ impl Queue {
         live.touched = track.touched;
         live.reply_to = facts.reply_to.filter(|_| !track.answered).map(Box::new);
         live.answer_by = self.answer_by_again(no, facts.at, now);
+        if let Some(seq) = track.let_go {
+            self.age.let_go(id, seq);
+        }
         self.device_or_off(no).live += 1;
         self.total += 1;
         self.enlist(id, live);

@@ -42,6 +42,7 @@ pub use accept::{Earlier, Known, OwnAnswer, Suspects};
 pub use cold::ColdFacts;
 pub use command::{BodyKept, Command, CommandError, Done, Ended, Ruling, Verb};
 pub use device::{DeviceConfig, Line, Reason};
+pub use doubt::Before;
 pub use load::{EventFacts, Loader, PushFacts};
 pub use report::{DeviceReport, Explained, Filter, QueueReport, WaitingPush};
 pub use rows::{

@@ -278,6 +278,7 @@ impl Queue {
     /// Takes a push from among the living; that it was there is remembered.
     pub(super) fn bury(&mut self, id: PushId, now: Now) -> Option<DeviceNo> {
         let live = self.delist(id)?;
+        self.age.forget(id);
         self.changes.mark(id);
         self.total = self.total.saturating_sub(1);
         if let Some(device) = self.devices.get_mut(&live.device) {

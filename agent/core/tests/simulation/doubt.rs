@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_core::clock::{Clock, ClockJudge, ClockMark, CloudTime, Doubt, Kept, Reading};
 use agent_core::push::{PushId, State, Timestamp};
-use agent_core::queue::{CommandError, Done, Verb};
+use agent_core::queue::{Before, Command, CommandError, Done, Verb};
 
 use crate::world::{CHEM, World, policy};
 
@@ -25,8 +25,12 @@ fn world() -> World {
 /// The box was off for a while, and nobody knows for how long.
 fn power_off(world: &mut World) {
     world.restart();
-    let last = world.queue.last_push();
-    world.queue.here_before(last);
+    let before = world.queue.newest();
+    in_doubt(world, before);
+}
+
+fn in_doubt(world: &mut World, before: Before) {
+    world.queue.here_before(before);
     world.act(|queue, turn| queue.judge_clock(doubt(), turn));
 }
 
@@ -119,6 +123,51 @@ fn a_person_may_let_it_go() {
     assert_eq!(shown(&world, second).0, State::Held);
     assert!(world.lines.is_empty());
     assert_eq!(world.command(second, Verb::Cancel), Ok(Done::Push(second)));
+}
+
+#[test]
+fn what_a_person_let_go_goes_whatever_happens_to_the_process_until_the_box_is_off_again() {
+    let mut world = world();
+    let push = world.push(CHEM, 1, 1);
+    power_off(&mut world);
+    let before = world.queue.newest();
+    world.command(push, Verb::Release).unwrap();
+    world.rebuild();
+    assert_eq!(shown(&world, push).0, State::Queued);
+    world.segment();
+    for _ in 0..2 {
+        world.restart();
+        in_doubt(&mut world, before);
+        assert_eq!(shown(&world, push).0, State::Queued);
+    }
+    power_off(&mut world);
+    assert_eq!(shown(&world, push).0, State::Held);
+    world.command(push, Verb::Release).unwrap();
+    world.ready(CHEM);
+    world.deliver(CHEM);
+    assert_eq!(world.state(push), State::Delivered);
+}
+
+#[test]
+fn a_release_that_found_no_room_on_the_disk_lets_nothing_go() {
+    let mut world = world();
+    let push = world.push(CHEM, 1, 1);
+    power_off(&mut world);
+    let release = Command {
+        push,
+        verb: Verb::Release,
+        who: "ana".into(),
+        reason: None,
+    };
+    world.act_in_vain(|queue, turn| {
+        queue.command(&release, turn).unwrap();
+    });
+    world.ready(CHEM);
+    assert_eq!(shown(&world, push).0, State::Held);
+    assert!(
+        world.lines.is_empty(),
+        "its caller was told that it is held"
+    );
 }
 
 #[test]
