@@ -6,7 +6,8 @@
 //!
 //! It knows nothing of what it carries, but where MLLP puts its frame marks and an acknowledgement its control id: what
 //! is corrupted there has to be noticed by any receiver. Everything that may keep a message or its answer from arriving
-//! is an [`Incident`] with its time, so that a judge can tell what had to be uncertain from what was not.
+//! is an [`Incident`] with its time and its connection, and so is every message and every acknowledgement that came by
+//! noted: a judge can tell what had to be uncertain from what was not.
 
 mod relay;
 
@@ -59,10 +60,12 @@ pub enum Corruption {
 
 /// Something that may have kept a message, or the answer to it, from arriving. Times are UTC in milliseconds.
 ///
-/// What ends a connection lasts until the agent opens the next one: only that shows that it has noticed.
+/// It lasts as long as it can do harm: what the agent writes to a connection that is gone, it knows to be unsent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Incident {
     pub kind: Kind,
+    /// None: all that the kernel had let in, and nobody had seen.
+    pub connection: Option<u64>,
     pub from: u64,
     pub until: u64,
 }
@@ -77,13 +80,34 @@ pub enum Kind {
     PeerAway,
 }
 
-/// An HL7 acknowledgement that was passed on: not before the first time, and not after the second.
+/// An HL7 message of the agent, as its first bytes came by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// The control id in its MSH-10.
+    pub control_id: String,
+    pub connection: u64,
+    pub at: u64,
+}
+
+/// An HL7 acknowledgement that was passed on, or that the agent no longer took: not before the first time, and not after
+/// the second.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
     /// The control id in its MSA-2.
     pub about: String,
+    pub connection: u64,
     pub from: u64,
     pub until: u64,
+    pub state: AckState,
+}
+
+/// What the agent can have got of an acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AckState {
+    /// All of it, as the peer has said it.
+    Whole,
+    /// A part, or something else.
+    Spoilt,
 }
 
 /// A wire that runs until it is dropped.
@@ -116,8 +140,7 @@ struct State {
     connections: BTreeMap<u64, Connection>,
     opened: u64,
     incidents: Vec<Incident>,
-    /// Places of those that last until there is a new connection.
-    lasting: Vec<usize>,
+    said: Vec<Said>,
     heard: Vec<Heard>,
 }
 
@@ -214,6 +237,11 @@ impl Wire {
         self.shared.state().incidents.clone()
     }
 
+    /// Every message of the agent, oldest first.
+    pub fn said(&self) -> Vec<Said> {
+        self.shared.state().said.clone()
+    }
+
     /// Every acknowledgement that was passed on to the agent, oldest first.
     pub fn heard(&self) -> Vec<Heard> {
         self.shared.state().heard.clone()
@@ -242,17 +270,37 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, kind: Kind, from: u64) {
+    /// Something that is over.
+    fn record(&self, kind: Kind, connection: u64, from: u64) {
+        self.begin(kind, Some(connection), from).end();
+    }
+
+    /// Something that lasts until it is ended.
+    fn begin(&self, kind: Kind, connection: Option<u64>, from: u64) -> Lasting<'_> {
         let mut state = self.state();
-        let until = match kind {
-            Kind::Corrupted => now(),
-            Kind::Reset | Kind::Fin | Kind::Swallowed | Kind::PeerAway => {
-                let place = state.incidents.len();
-                state.lasting.push(place);
-                u64::MAX
-            }
-        };
-        state.incidents.push(Incident { kind, from, until });
+        let place = state.incidents.len();
+        state.incidents.push(Incident {
+            kind,
+            connection,
+            from,
+            until: u64::MAX,
+        });
+        let shared = self;
+        Lasting { shared, place }
+    }
+}
+
+/// An incident that has begun.
+struct Lasting<'a> {
+    shared: &'a Shared,
+    place: usize,
+}
+
+impl Lasting<'_> {
+    fn end(self) {
+        if let Some(incident) = self.shared.state().incidents.get_mut(self.place) {
+            incident.until = now();
+        }
     }
 }
 
@@ -265,11 +313,14 @@ async fn accept(first: TcpListener, shared: Arc<Shared>, mut doors: watch::Recei
             changed = doors.changed() => {
                 let (Ok(()), Ok(address)) = (changed, &address) else { return };
                 let open = *doors.borrow_and_update() == Door::Open;
-                if !open {
+                if open {
+                    listener = listener.or_else(|| listen(*address).ok());
+                } else {
                     // Whoever the kernel has let in already, and we have not seen yet, is thrown out with the listener.
-                    shared.record(Kind::PeerAway, now());
+                    let thrown_out = shared.begin(Kind::PeerAway, None, now());
+                    drop(listener.take());
+                    thrown_out.end();
                 }
-                listener = if open { listener.or_else(|| listen(*address).ok()) } else { None };
             }
             Ok(stream) = accepted(listener.as_ref()) => {
                 connections.spawn(relay::carry(stream, Arc::clone(&shared)));

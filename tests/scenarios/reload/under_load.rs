@@ -109,6 +109,7 @@ fn cloud(bench: &Bench) -> rusqlite::Result<(Vec<Kept>, Vec<CloudAnswer>)> {
             device: names.get(&remote).copied().unwrap_or("?").to_owned(),
             sha256: sha256(body.as_bytes()),
             control_id: field(body.as_bytes(), "MSH", 10).unwrap_or_default(),
+            at: 0,
             answers: row.get(3)?,
             conflicting: row.get(4)?,
         };
@@ -131,6 +132,7 @@ fn story(bench: &Bench, kept: Vec<Kept>) -> Story {
         on_uncertain: OnUncertain::Hold,
         hold_scope: HoldScope::Order,
         when_unreachable: WhenUnreachable::Queue,
+        expires: None,
     };
     let received = bench.journal().all().into_iter().map(|one| Receipt {
         no: one.no,

@@ -9,7 +9,8 @@ use super::heard::Streams;
 use super::record::{Event, read};
 use crate::bench::{Bench, DeviceSetup, Setup, url, wait_until};
 use crate::oracle::{
-    CloudAnswer, HoldScope, Kept, Line, OnUncertain, Policy, Receipt, Story, WhenUnreachable,
+    Answers, CloudAnswer, HoldScope, Kept, Line, OnUncertain, Policy, Receipt, Story,
+    WhenUnreachable,
 };
 use crate::shim::{Plan, Shim};
 use crate::sim::{Kind, Order, Received, always, field, sha256};
@@ -94,6 +95,7 @@ fn policies() -> BTreeMap<String, Policy> {
         },
         hold_scope: HoldScope::Order,
         when_unreachable: WhenUnreachable::Queue,
+        expires: None,
     };
     NAMES.map(|name| (name.to_owned(), policy(name))).into()
 }
@@ -102,6 +104,7 @@ fn policies() -> BTreeMap<String, Policy> {
 fn lines() -> BTreeMap<String, Line> {
     let mute = Line {
         patience: i64::from(MUTE_FOR),
+        answers: Answers::Never,
         ..Line::default()
     };
     [(MUTE.to_owned(), mute)].into()

@@ -19,8 +19,8 @@ use super::report::Ending;
 use crate::bench::Bench;
 use crate::kill::evidence;
 use crate::oracle::{
-    CloudAnswer, HeldBy, History, HoldScope, Kept, Line, OnUncertain, Policy, Receipt, Snapshot,
-    Story, WhenUnreachable, at_end, at_kill,
+    Answers, CloudAnswer, HeldBy, History, HoldScope, Kept, Line, OnUncertain, Policy, Receipt,
+    Snapshot, Story, WhenUnreachable, Wish, at_end, at_kill,
 };
 use crate::shim::{Call, Errno};
 use crate::sim::{field, sha256};
@@ -34,6 +34,7 @@ pub(super) struct Evidence {
     /// MSH-10 of what was pushed, by callback.
     control_ids: BTreeMap<String, String>,
     commanded: Vec<String>,
+    wishes: Vec<Wish>,
     answers: Vec<CloudAnswer>,
 }
 
@@ -45,8 +46,9 @@ impl Evidence {
         self.control_ids.insert(callback.to_owned(), control_id);
     }
 
-    pub(super) fn commanded(&mut self, callback: &str) {
+    pub(super) fn commanded(&mut self, callback: &str, wish: Wish) {
         self.commanded.push(callback.to_owned());
+        self.wishes.push(wish);
     }
 
     /// Whether this command was given.
@@ -79,9 +81,11 @@ impl Evidence {
         // The mute device's pushes are held since no answer comes; nothing else is wrong with any line.
         let mute = Line {
             patience: i64::from(MUTE_FOR),
+            answers: Answers::Never,
             ..Line::default()
         };
         self.story.lines = [(MUTE.to_owned(), mute)].into();
+        self.story.wishes.clone_from(&self.wishes);
         let copy = evidence::copy(bench).context("copying the database")?;
         self.story.received = evidence::received(bench);
         self.answers = self.heard(bench);
@@ -115,6 +119,7 @@ impl Evidence {
             device: device.clone(),
             sha256: sum.clone(),
             control_id: self.control_ids.get(callback).cloned().unwrap_or_default(),
+            at: 0,
             answers: all.len() as u64,
             conflicting: differing.count() as u64,
         }
@@ -192,6 +197,7 @@ fn policy(on_uncertain: OnUncertain) -> Policy {
         on_uncertain,
         hold_scope: HoldScope::Order,
         when_unreachable: WhenUnreachable::Queue,
+        expires: None,
     }
 }
 

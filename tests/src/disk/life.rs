@@ -11,7 +11,8 @@ use super::judge::{Evidence, ended_well};
 use super::report::{Ending, Lived};
 use super::{Start, Sweep};
 use crate::bench::{Bench, DeviceSetup, Setup};
-use crate::oracle::{OnUncertain, Snapshot, State, unfinished};
+use crate::kill::evidence::now;
+use crate::oracle::{OnUncertain, Snapshot, State, Wish, unfinished};
 use crate::shim::{Plan, Shim};
 use crate::sim::{Kind, Order, always};
 
@@ -307,7 +308,7 @@ impl Life {
     }
 
     fn command(&mut self, callback: &str, command: &Value) {
-        self.evidence.commanded(callback);
+        self.evidence.commanded(callback, wish(command));
         let message = json!({
             "type": "agent:transmit:request", "remote": "device://self", "callback": callback,
             "contentType": agent_wire::COMMAND, "body": command.to_string(),
@@ -386,6 +387,20 @@ impl Life {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+}
+
+/// What the agent is about to be asked for.
+fn wish(command: &Value) -> Wish {
+    let word = |name: &str| command[name].as_str().unwrap_or_default().to_owned();
+    let verb = match word("outcome") {
+        outcome if outcome.is_empty() => word("verb"),
+        outcome => format!("{} {outcome}", word("verb")),
+    };
+    Wish {
+        push: command["push"].as_i64().unwrap_or_default(),
+        verb,
+        at: now(),
     }
 }
 

@@ -15,9 +15,10 @@ pub(super) struct Spec {
     pub(super) policy: Policy,
     connection: &'static str,
     answer_within: &'static str,
-    expires: &'static str,
     /// Thinks up to so long about a message.
     delay_ms: u32,
+    /// How long the agent waits for its answer where the network is faulty.
+    patience: Duration,
     /// Refuses one of so many; none if 0.
     refuses_one_in: u8,
     /// Says something about another message before its answer, one time of so many; never if 0.
@@ -40,11 +41,12 @@ const ORDINARY: Spec = Spec {
         on_uncertain: OnUncertain::Hold,
         hold_scope: HoldScope::Order,
         when_unreachable: WhenUnreachable::Queue,
+        expires: None,
     },
     connection: "persistent",
     answer_within: "400ms",
-    expires: "never",
     delay_ms: 3,
+    patience: SHORT,
     refuses_one_in: 0,
     rambles_one_in: 0,
     share: 26,
@@ -61,6 +63,7 @@ pub(super) const DEVICES: [Spec; 9] = [
     Spec {
         name: "coag",
         policy: RESEND,
+        patience: LONG,
         rambles_one_in: 4,
         ..ORDINARY
     },
@@ -68,6 +71,7 @@ pub(super) const DEVICES: [Spec; 9] = [
         name: "haem",
         answer_within: "60ms",
         delay_ms: 40,
+        patience: LONG,
         share: 4,
         ..ORDINARY
     },
@@ -81,6 +85,7 @@ pub(super) const DEVICES: [Spec; 9] = [
     },
     Spec {
         name: "immuno",
+        patience: LONG,
         delay_ms: 8,
         refuses_one_in: 4,
         share: 12,
@@ -88,6 +93,7 @@ pub(super) const DEVICES: [Spec; 9] = [
     },
     Spec {
         name: "micro",
+        patience: LONG,
         share: 6,
         presence: Presence::NowAndThen,
         ..ORDINARY
@@ -95,6 +101,7 @@ pub(super) const DEVICES: [Spec; 9] = [
     // Waits with everything while one push is uncertain, until the operator has looked.
     Spec {
         name: "gas",
+        patience: LONG,
         policy: Policy {
             hold_scope: HoldScope::Device,
             ..ORDINARY.policy
@@ -104,6 +111,7 @@ pub(super) const DEVICES: [Spec; 9] = [
     },
     Spec {
         name: "poct",
+        patience: LONG,
         policy: Policy {
             when_unreachable: WhenUnreachable::Fail,
             ..ORDINARY.policy
@@ -115,8 +123,11 @@ pub(super) const DEVICES: [Spec; 9] = [
     },
     Spec {
         name: "serum",
-        policy: RESEND,
-        expires: "1s",
+        patience: LONG,
+        policy: Policy {
+            expires: Some(1_000),
+            ..RESEND
+        },
         share: 5,
         presence: Presence::NowAndThen,
         ..ORDINARY
@@ -137,10 +148,11 @@ impl Spec {
             WhenUnreachable::Queue => "queue",
             WhenUnreachable::Fail => "fail",
         };
-        let patience = match network {
-            Network::Good => "30s".to_owned(),
-            Network::Faulty => format!("{}ms", ACK_TIMEOUT.as_millis()),
+        let expires = match self.policy.expires {
+            Some(within) => format!("{within}ms"),
+            None => "never".to_owned(),
         };
+        let patience = format!("{}ms", self.patience(network).as_millis());
         DeviceSetup::new(self.name)
             .text("transport.connection", self.connection)
             .text("hl7.ack_timeout", &patience)
@@ -148,8 +160,15 @@ impl Spec {
             .text("delivery.hold_scope", scope)
             .text("delivery.when_unreachable", unreachable)
             .text("delivery.answer_within", self.answer_within)
-            .text("delivery.expires", self.expires)
+            .text("delivery.expires", &expires)
             .doing(self.script(network))
+    }
+
+    pub(super) fn patience(&self, network: Network) -> Duration {
+        match network {
+            Network::Good => Duration::from_secs(30),
+            Network::Faulty => self.patience,
+        }
     }
 
     fn script(&self, network: Network) -> Script {
@@ -196,5 +215,7 @@ pub(super) fn setup(network: Network) -> Setup {
         .fold(setup, |setup, spec| setup.device(spec.setup(network)))
 }
 
-/// How long an answer may take where the network is faulty: several timeouts must fit into one life of the agent.
-pub(super) const ACK_TIMEOUT: Duration = Duration::from_millis(250);
+/// So short that several timeouts fit into one life of the agent.
+const SHORT: Duration = Duration::from_millis(250);
+/// So long that no answer is too late, however busy the machine is.
+const LONG: Duration = Duration::from_secs(5);

@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::bench::{Bench, url};
-use crate::oracle::{CloudAnswer, Heard, Kept, Line, Receipt, Snapshot, Trouble};
+use crate::oracle::{
+    Answers, CloudAnswer, Harm, Heard, Kept, Line, Receipt, Said, Snapshot, Trouble,
+};
 use crate::sim::{field, sha256};
+use crate::wire::{self, AckState, Wire};
 
-use super::devices::{ACK_TIMEOUT, DEVICES};
+use super::Network;
+use super::devices::{DEVICES, Spec};
 
 /// Copies the database of an agent that does not run, and reads the copy: reading recovers, and would touch the file.
 pub(crate) fn copy(bench: &Bench) -> anyhow::Result<Snapshot> {
@@ -65,7 +70,7 @@ impl CloudRecord {
             .iter()
             .map(|spec| (url(bench.device(spec.name).address()), spec.name))
             .collect();
-        let sql = "SELECT callback, remote, body FROM kept ORDER BY seq LIMIT -1 OFFSET ?1";
+        let sql = "SELECT callback, remote, body, at FROM kept ORDER BY seq LIMIT -1 OFFSET ?1";
         let mut statement = database.prepare(sql)?;
         let rows = statement.query_map([self.kept.len()], |row| kept_of(row, &devices))?;
         for row in rows.collect::<Vec<_>>() {
@@ -95,25 +100,66 @@ pub(crate) fn received(bench: &Bench) -> Vec<Receipt> {
 
 /// What each device's line went through.
 pub(super) fn lines(bench: &Bench) -> BTreeMap<String, Line> {
-    let of = |name| {
-        let wire = bench.wire(name);
-        let troubles = wire.incidents().into_iter().map(|one| Trouble {
-            from: signed(one.from),
-            until: signed(one.until),
-        });
-        let heard = wire.heard().into_iter().map(|one| Heard {
-            about: one.about,
-            from: signed(one.from),
-            until: signed(one.until),
-        });
-        let line = Line {
-            troubles: troubles.collect(),
-            heard: heard.collect(),
-            patience: i64::try_from(ACK_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
-        };
-        (name.to_owned(), line)
+    let of = |spec: &Spec| {
+        let patience = i64::try_from(spec.patience(Network::Faulty).as_millis());
+        let line = line(bench.wire(spec.name), patience.unwrap_or(i64::MAX));
+        (spec.name.to_owned(), line)
     };
-    DEVICES.iter().map(|spec| of(spec.name)).collect()
+    DEVICES.iter().map(of).collect()
+}
+
+fn line(wire: &Wire, patience: i64) -> Line {
+    let mut heard = wire.heard();
+    // A part of an acknowledgement, or a changed one, is an incident.
+    heard.retain(|one| one.state == AckState::Whole);
+    heard.sort_by_key(|one| one.from);
+    let mut said = wire.said();
+    said.sort_by_key(|one| one.at);
+    Line {
+        troubles: wire.incidents().into_iter().map(trouble).collect(),
+        said: said.into_iter().map(said_of).collect(),
+        heard: heard.into_iter().map(heard_of).collect(),
+        patience,
+        answers: Answers::AsItShould,
+    }
+}
+
+fn trouble(one: wire::Incident) -> Trouble {
+    let what = match one.kind {
+        wire::Kind::Reset | wire::Kind::PeerAway => Harm::Dropped,
+        wire::Kind::Fin | wire::Kind::Swallowed | wire::Kind::Corrupted => Harm::Spoilt,
+    };
+    Trouble {
+        what,
+        connection: one.connection,
+        from: signed(one.from),
+        until: signed(one.until),
+    }
+}
+
+fn said_of(one: wire::Said) -> Said {
+    Said {
+        control_id: one.control_id,
+        connection: one.connection,
+        at: signed(one.at),
+    }
+}
+
+fn heard_of(one: wire::Heard) -> Heard {
+    Heard {
+        about: one.about,
+        connection: one.connection,
+        from: signed(one.from),
+        until: signed(one.until),
+    }
+}
+
+/// UTC in milliseconds, as the agent stamps what it records.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn signed(time: u64) -> i64 {
@@ -135,6 +181,7 @@ fn kept_of(row: &Row<'_>, devices: &HashMap<String, &str>) -> rusqlite::Result<K
         device: device.to_owned(),
         sha256: sha256(body.as_bytes()),
         control_id: field(body.as_bytes(), "MSH", 10).unwrap_or_default(),
+        at: row.get(3)?,
         answers: 0,
         conflicting: 0,
     })

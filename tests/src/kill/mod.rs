@@ -365,6 +365,7 @@ impl Run {
 
     /// Takes the evidence of a moment at which the agent is dead. What is pushed meanwhile only adds to what was kept.
     fn collect(&mut self) -> anyhow::Result<(Snapshot, Vec<CloudAnswer>)> {
+        self.wait_for_the_last_words()?;
         let copy = evidence::copy(&self.bench).context("copying the agent's database")?;
         self.story.received = evidence::received(&self.bench);
         if self.network == Network::Faulty {
@@ -376,6 +377,23 @@ impl Run {
             .context("reading the stub's database")?;
         self.story.kept = kept;
         Ok((copy, answers))
+    }
+
+    /// What was on its way to a device when the agent ended arrives, and what the device answers is written down.
+    fn wait_for_the_last_words(&self) -> anyhow::Result<()> {
+        if self.network == Network::Good {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let open = || {
+            let mut wires = DEVICES.iter().map(|spec| self.bench.wire(spec.name));
+            wires.any(|wire| wire.connections() > 0)
+        };
+        while open() {
+            ensure!(began.elapsed() < STUCK_AFTER, "a wire does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Between two lives: a device that is away now and then goes or comes back.

@@ -6,16 +6,18 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::evidence::now;
 use crate::bench::Bench;
 use crate::oracle::{
     Commanded, HeldBy, History, HoldScope, Kept, Policy, PushRow, Receipt, Snapshot, State, Story,
+    Wish as WishGiven,
 };
 
 #[derive(Debug)]
@@ -118,6 +120,11 @@ impl Operator {
 
     fn say(&mut self, socket: &Path, wish: &Wish, story: &mut Story) {
         let sent = now();
+        story.wishes.push(WishGiven {
+            push: wish.push,
+            verb: wish.verb.to_owned(),
+            at: sent,
+        });
         // No answer says nothing: the agent may have been too young or too dead to give one.
         let Ok(answer) = ask(socket, &wish.request) else {
             return;
@@ -177,14 +184,6 @@ fn ask(socket: &Path, request: &Value) -> std::io::Result<Value> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
     Ok(serde_json::from_str(&answer)?)
-}
-
-/// UTC in milliseconds, as the agent stamps what it records.
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);

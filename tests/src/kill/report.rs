@@ -137,11 +137,13 @@ impl Report {
         )?;
         writeln!(
             f,
-            "uncertain: {} by kills, {} by their line (of {} attempts whose line was in trouble), {} because no answer was passed on in time; second copies {}",
+            "uncertain: {} by kills, {} by their connection (of {} attempts in trouble, {} %), {} by a late answer ({} of them closely); second copies {}",
             tally.uncertain_by_kill,
             tally.uncertain_by_line,
             tally.troubled,
-            tally.uncertain_by_lateness,
+            percent(tally.troubled, tally.attempts),
+            tally.uncertain_by_lateness + tally.uncertain_closely,
+            tally.uncertain_closely,
             tally.second_copies,
         )
     }
@@ -177,6 +179,12 @@ fn faults(struck: &Struck, place: Place) -> String {
     format!("{all} ({})", parts.join(", "))
 }
 
+/// With one decimal.
+fn percent(part: usize, of: usize) -> String {
+    let tenths = part * 1000 / of.max(1);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
 impl Counts {
     fn add(&mut self, more: Self) {
         self.kills += more.kills;
@@ -199,6 +207,8 @@ impl Tally {
         self.uncertain_by_kill += more.uncertain_by_kill;
         self.uncertain_by_line += more.uncertain_by_line;
         self.uncertain_by_lateness += more.uncertain_by_lateness;
+        self.uncertain_closely += more.uncertain_closely;
+        self.uncertain_by_silence += more.uncertain_by_silence;
         self.troubled += more.troubled;
         self.held += more.held;
         self.parked += more.parked;

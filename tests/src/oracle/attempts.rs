@@ -110,6 +110,8 @@ impl Hold {
 pub struct History {
     pub attempts: Vec<Attempt>,
     pub holds: Vec<Hold>,
+    /// Pushes that are recorded as answered by the device while no attempt of theirs was open.
+    pub unattempted: Vec<i64>,
     /// Places in `attempts`, by push.
     of: BTreeMap<i64, Vec<usize>>,
 }
@@ -147,7 +149,11 @@ impl History {
         if let ATTEMPT | COMPLETING = event.kind {
             self.begin(event.push, event.kind, Some(event.seq), event.at);
         }
-        let ended = how(event).is_some_and(|how| self.end(event.push, End { at: event.at, how }));
+        let how = how(event);
+        let ended = how.is_some_and(|how| self.end(event.push, End { at: event.at, how }));
+        if how == Some(How::Answered) && !ended {
+            self.unattempted.push(event.push);
+        }
         if event.kind == HELD {
             held.insert(event.push, self.holds.len());
             self.holds.push(Hold {

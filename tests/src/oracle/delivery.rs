@@ -46,6 +46,7 @@ impl<'a> Judge<'a> {
                 breaks.extend(unheard(&attempts.collect::<Vec<_>>()));
             }
         }
+        breaks.extend(self.yes_without_attempt());
         first_copies.sort_unstable_by_key(|(receipt, _)| receipt.no);
         first_copies
     }
@@ -97,26 +98,6 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Nobody is told "not delivered" of what may be there, nor "expired" before it is.
-    pub(super) fn never(&self, breaks: &mut Vec<Break>) {
-        for event in &self.story.end.events {
-            let state = event.state.and_then(State::of);
-            let (Some(state @ (State::Expired | State::Dead)), None) = (state, &event.who) else {
-                continue;
-            };
-            let Some(push) = self.push(event.push).filter(|push| push.joins.is_none()) else {
-                continue;
-            };
-            if self.left_traces(push.id) {
-                let push = push.id;
-                breaks.push(Break::FalseNo { push, state });
-            }
-            if state == State::Expired && push.expires.is_none_or(|expires| event.at < expires) {
-                breaks.push(Break::ExpiredEarly { push: push.id });
-            }
-        }
-    }
-
     /// The words that a push was settled with are the answer to that push.
     pub(super) fn words(&self, breaks: &mut Vec<Break>) {
         for event in &self.story.end.events {
@@ -162,7 +143,6 @@ impl<'a> Judge<'a> {
 
     /// Equal bytes for the same device, and the earlier one had not failed then.
     fn may_join(&self, push: &super::PushRow, other: &super::PushRow) -> bool {
-        let sum = |push| self.kept(push).map(|kept| &kept.sha256);
         let failed = self.story.end.events.iter().any(|event| {
             event.push == other.id
                 && event.at < push.at
@@ -171,20 +151,20 @@ impl<'a> Judge<'a> {
                     .and_then(State::of)
                     .is_some_and(State::has_failed)
         });
-        push.device == other.device && sum(push) == sum(other) && !failed
+        push.device == other.device && self.sum(push) == self.sum(other) && !failed
     }
 
-    /// Only one that did not fail later is certain to have been there to join.
+    /// Only one that did not fail later is certain to have been there to join. What somebody has sent again joins nothing.
     fn had_to_join(&self, twin: &super::PushRow, push: &super::PushRow) -> bool {
-        let sum = |push| self.kept(push).map(|kept| &kept.sha256);
         let failed = self
             .states
             .get(&twin.id)
             .is_none_or(|state| state.has_failed());
         !failed
+            && push.callback.is_some()
             && twin.order_keys == push.order_keys
-            && sum(twin).is_some()
-            && sum(twin) == sum(push)
+            && self.sum(twin).is_some()
+            && self.sum(twin) == self.sum(push)
     }
 
     /// Pushes that were held at any time, or were behind one that was.

@@ -8,8 +8,9 @@
 //! | accepted | what any copy has as accepted is there in the end, final or held |
 //! | uncertain | an attempt is called uncertain only if a kill or a fault of its line can have made it so, and one that a kill found `completing` is; then it is held, or sent again at most three times where the device wants that |
 //! | once | every message at a device is the only one of one attempt that was open then, or uncertain |
-//! | true | what is recorded as answered by the device did reach it, in this attempt, and the answer is the one to it |
+//! | true | what is recorded as answered by the device had an attempt and did reach it, in this attempt, and the answer is the one to it |
 //! | never | what is recorded as not delivered, expired or dead never reached a device |
+//! | given up | only what is too old expires, only a device that is set so fails what waits, and a person did what the rows say he did |
 //! | order | by order key always, by device among what was never held or behind something held |
 //! | hands off | nothing that is held is touched, nor what waits behind it, nor what has ended |
 //! | bytes | a device gets the bytes that were pushed |
@@ -19,7 +20,10 @@
 
 mod answers;
 mod attempts;
+mod breaks;
 mod delivery;
+mod ends;
+mod line;
 mod order;
 mod rules;
 mod snapshot;
@@ -29,6 +33,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use attempts::{Attempt, HeldBy, History};
+pub use breaks::{Break, Promise};
+pub use line::{Answers, Harm, Heard, Line, Said, Trouble};
+use line::{Arrived, Excuse, Try};
 pub use rules::{at_end, at_kill, unfinished};
 pub use snapshot::{AuditRow, EventRow, PushRow, Snapshot, State};
 
@@ -45,6 +52,8 @@ pub struct Policy {
     pub on_uncertain: OnUncertain,
     pub hold_scope: HoldScope,
     pub when_unreachable: WhenUnreachable,
+    /// How long a push may wait, in milliseconds; as long as it takes if there is none.
+    pub expires: Option<i64>,
 }
 
 /// What waits while a push is uncertain.
@@ -69,6 +78,8 @@ pub struct Kept {
     pub sha256: String,
     /// MSH-10.
     pub control_id: String,
+    /// When the cloud took it, UTC in milliseconds; 0 where nobody wrote that down.
+    pub at: i64,
     pub answers: u64,
     /// Answers that differed from the first.
     pub conflicting: u64,
@@ -85,57 +96,6 @@ pub struct Receipt {
     pub sha256: String,
 }
 
-/// A time in which a device's line can have lost a message or the answer to it. UTC in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    pub from: i64,
-    pub until: i64,
-}
-
-/// What is known of the way to a device. Times are UTC in milliseconds.
-#[derive(Clone, Debug, Default)]
-pub struct Line {
-    pub troubles: Vec<Trouble>,
-    /// The acknowledgements that were passed on to the agent, ascending.
-    pub heard: Vec<Heard>,
-    /// How long the agent has to wait for an answer.
-    pub patience: i64,
-}
-
-/// An acknowledgement: the control id in its MSA-2, and when it was passed on: not before, and not after.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    pub about: String,
-    pub from: i64,
-    pub until: i64,
-}
-
-/// What has made an attempt uncertain that no kill found open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Excuse {
-    /// Its line was in trouble.
-    Trouble,
-    /// No answer to it was passed on in time: a delay, or a machine that was busy with something else.
-    Late,
-}
-
-impl Line {
-    /// What can have made an attempt of that time, with that control id, uncertain.
-    fn excuse(&self, began: i64, ended: i64, control_id: &str) -> Option<Excuse> {
-        let in_trouble = |one: &Trouble| one.from <= ended && began <= one.until;
-        if self.troubles.iter().any(in_trouble) {
-            return Some(Excuse::Trouble);
-        }
-        let gave_up_at = began.saturating_add(self.patience);
-        let before = self.heard.partition_point(|one| one.from < began);
-        let heard = self.heard.get(before..).unwrap_or_default();
-        let in_time = heard
-            .iter()
-            .any(|one| one.about == control_id && one.until < gave_up_at);
-        (gave_up_at <= ended && !in_time).then_some(Excuse::Late)
-    }
-}
-
 /// A command that was given, and carried out as far as its giver was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commanded {
@@ -143,6 +103,15 @@ pub struct Commanded {
     pub verb: &'static str,
     pub sent: i64,
     pub told: i64,
+}
+
+/// A command that somebody was about to give. Whether the agent heard it is another matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    pub push: i64,
+    /// The word for it in the audit.
+    pub verb: String,
+    pub at: i64,
 }
 
 /// What the database held when the agent was killed: the attempts that nothing had ended, each as push and number.
@@ -163,6 +132,8 @@ pub struct Story {
     pub received: Vec<Receipt>,
     /// By device; of those whose line can be watched.
     pub lines: BTreeMap<String, Line>,
+    /// Every command that anybody has given, or tried to.
+    pub wishes: Vec<Wish>,
     pub commands: Vec<Commanded>,
     /// The newest copy of the database.
     pub end: Snapshot,
@@ -191,150 +162,6 @@ impl Story {
     }
 }
 
-/// A promise that was not kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Break {
-    /// It was accepted and is gone.
-    Lost {
-        push: i64,
-    },
-    /// The number belongs to another push now.
-    Renumbered {
-        push: i64,
-    },
-    /// Neither final nor held, and behind nothing that is.
-    Unfinished {
-        push: i64,
-        state: State,
-    },
-    /// Held, or sent again, though nothing had made it uncertain.
-    UncertainWithoutCause {
-        push: i64,
-    },
-    /// Nobody knew whether the device had it, and the agent went on as if it knew.
-    NotHeld {
-        push: i64,
-    },
-    /// The same bytes went out again more often than the agent may send them by itself.
-    ResentTooOften {
-        push: i64,
-    },
-    /// It was sent while it was held, or after it had ended.
-    Touched {
-        push: i64,
-    },
-    /// It was sent although an earlier push that it must stay behind was held.
-    Overtook {
-        push: i64,
-        held: i64,
-    },
-    Duplicate {
-        device: String,
-        pushes: Vec<i64>,
-        received: usize,
-        allowed: usize,
-    },
-    /// A device has it, and the disk has no attempt.
-    SentWithoutRecord {
-        device: String,
-        pushes: Vec<i64>,
-    },
-    /// Recorded as answered by the device, which never had it.
-    FalseYes {
-        push: i64,
-    },
-    /// Settled by an answer to another message.
-    AnswerToAnother {
-        push: i64,
-    },
-    /// Its caller was told that it was not delivered, and nobody knows that.
-    FalseNo {
-        push: i64,
-        state: State,
-    },
-    ExpiredEarly {
-        push: i64,
-    },
-    /// Whoever gave it was told that it was done.
-    CommandLost {
-        push: i64,
-        verb: &'static str,
-    },
-    OutOfOrder {
-        device: String,
-        key: Option<String>,
-        push: i64,
-        after: i64,
-    },
-    /// The device got something that nobody pushed to it.
-    ForeignBytes {
-        device: String,
-        no: u64,
-    },
-    WrongJoin {
-        push: i64,
-        joined: i64,
-    },
-    MissedJoin {
-        push: i64,
-        twin: i64,
-    },
-    Unanswered {
-        callback: String,
-    },
-    AnswersDiffer {
-        callback: String,
-    },
-    /// The cloud has an answer that the disk does not know.
-    AnswerWithoutRecord {
-        callback: String,
-    },
-    /// The cloud has another answer than the disk.
-    AnswerUnlikeRecord {
-        callback: String,
-    },
-}
-
-/// What kind of promise, for counting.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Promise {
-    Lost,
-    Held,
-    Once,
-    Order,
-    Bytes,
-    Joins,
-    Answers,
-    Attempts,
-}
-
-impl Break {
-    pub fn promise(&self) -> Promise {
-        match self {
-            Self::Lost { .. }
-            | Self::Renumbered { .. }
-            | Self::Unfinished { .. }
-            | Self::CommandLost { .. }
-            | Self::ExpiredEarly { .. }
-            | Self::FalseYes { .. } => Promise::Lost,
-            Self::UncertainWithoutCause { .. }
-            | Self::NotHeld { .. }
-            | Self::FalseNo { .. }
-            | Self::Touched { .. } => Promise::Held,
-            Self::Duplicate { .. } | Self::ResentTooOften { .. } => Promise::Once,
-            Self::OutOfOrder { .. } | Self::Overtook { .. } => Promise::Order,
-            Self::SentWithoutRecord { .. } => Promise::Attempts,
-            Self::ForeignBytes { .. } => Promise::Bytes,
-            Self::WrongJoin { .. } | Self::MissedJoin { .. } => Promise::Joins,
-            Self::Unanswered { .. }
-            | Self::AnswersDiffer { .. }
-            | Self::AnswerToAnother { .. }
-            | Self::AnswerWithoutRecord { .. }
-            | Self::AnswerUnlikeRecord { .. } => Promise::Answers,
-        }
-    }
-}
-
 /// An answer as the cloud took it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudAnswer {
@@ -358,8 +185,12 @@ pub struct Tally {
     pub uncertain_by_kill: usize,
     /// Attempts that became uncertain because of trouble with their line.
     pub uncertain_by_line: usize,
-    /// Attempts that became uncertain without such trouble, because no answer was passed on in time.
+    /// Attempts that became uncertain because the answer was passed on too late.
     pub uncertain_by_lateness: usize,
+    /// The same, and the agent had not written down yet that it had given up: it may have been a little too early.
+    pub uncertain_closely: usize,
+    /// Attempts that became uncertain because their device never answers.
+    pub uncertain_by_silence: usize,
     /// Attempts whose line was in trouble, whatever came of them.
     pub troubled: usize,
     /// Pushes held by the agent in the end.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::attempts::{Attempt, HeldBy, History, Hold, How};
 use super::{
-    Break, CloudAnswer, Excuse, HoldScope, OnUncertain, Policy, PushRow, Receipt, Snapshot, State,
-    Story, Tally, Verdict, WhenUnreachable,
+    Arrived, Break, CloudAnswer, Excuse, HoldScope, OnUncertain, Policy, PushRow, Receipt,
+    Snapshot, State, Story, Tally, Try, Verdict, WhenUnreachable,
 };
 
 /// Judges a moment at which the agent was dead: [`Story::end`] is the copy of its database.
@@ -78,6 +78,10 @@ pub(super) struct Judge<'a> {
     kept: HashMap<&'a str, &'a super::Kept>,
     /// Pushes that did not join, by device and sum of their body.
     pub(super) by_bytes: HashMap<(&'a str, &'a str), Vec<&'a PushRow>>,
+    /// MSH-10, by device and sum of the body.
+    control_ids: HashMap<(&'a str, &'a str), &'a str>,
+    /// When attempts began, by device and sum of the body.
+    begun: HashMap<(&'a str, &'a str), Vec<i64>>,
     /// What the devices received, by device and sum, oldest first.
     pub(super) received: HashMap<(&'a str, &'a str), Vec<&'a Receipt>>,
 }
@@ -92,10 +96,7 @@ impl<'a> Judge<'a> {
             .collect();
         let mut by_bytes: HashMap<_, Vec<&PushRow>> = HashMap::new();
         for push in roots(&story.end) {
-            let kept = push.callback.as_deref().and_then(|one| kept.get(one));
-            // A push that somebody had sent again after its end has no callback.
-            let own = push.sha256.as_deref().filter(|_| push.callback.is_none());
-            if let Some(sum) = kept.map(|kept| kept.sha256.as_str()).or(own) {
+            if let Some(sum) = sum_of(push, &kept) {
                 by_bytes
                     .entry((story.end.device_of(push), sum))
                     .or_default()
@@ -109,12 +110,24 @@ impl<'a> Judge<'a> {
                 .or_default()
                 .push(receipt);
         }
+        let control_id = |kept: &'a super::Kept| {
+            let what = (kept.device.as_str(), kept.sha256.as_str());
+            (what, kept.control_id.as_str())
+        };
+        let history = History::of(&story.end);
+        let mut begun: HashMap<_, Vec<i64>> = HashMap::new();
+        for (what, pushes) in &by_bytes {
+            let attempts = pushes.iter().flat_map(|push| history.attempts_of(push.id));
+            begun.insert(*what, attempts.map(|attempt| attempt.began).collect());
+        }
         let kills = story.kills.iter();
         Self {
+            control_ids: story.kept.iter().map(control_id).collect(),
+            begun,
             story,
             parked: parked(&story.end, &states),
             states,
-            history: History::of(&story.end),
+            history,
             killed_completing: kills.flat_map(|kill| kill.completing.clone()).collect(),
             kept,
             by_bytes,
@@ -132,7 +145,8 @@ impl<'a> Judge<'a> {
         self.uncertain(&mut breaks);
         self.hands_off(&mut breaks);
         let first_copies = self.deliveries(&mut breaks, &mut tally);
-        self.never(&mut breaks);
+        self.ends(&mut breaks);
+        self.by_persons(&mut breaks);
         self.order(&first_copies, &mut breaks);
         self.joins(&mut breaks);
         self.words(&mut breaks);
@@ -146,8 +160,8 @@ impl<'a> Judge<'a> {
         let count = |state| roots.iter().filter(|one| **one == state).count();
         let uncertain = self.history.attempts.iter().filter(|one| is_uncertain(one));
         let (killed, others): (Vec<_>, Vec<_>) = uncertain.partition(|one| self.was_killed(one));
-        let late = |one: &&&Attempt| self.excuse(one) == Some(Excuse::Late);
-        let late = others.iter().filter(late).count();
+        let excuses: Vec<_> = others.iter().map(|one| self.excuse(one)).collect();
+        let by = |excuse| excuses.iter().filter(|one| **one == Some(excuse)).count();
         let attempts = self.history.attempts.iter();
         let open_holds = self
             .history
@@ -157,8 +171,10 @@ impl<'a> Judge<'a> {
         Tally {
             attempts: self.history.attempts.len(),
             uncertain_by_kill: killed.len(),
-            uncertain_by_line: others.len() - late,
-            uncertain_by_lateness: late,
+            uncertain_by_line: by(Excuse::Trouble),
+            uncertain_by_lateness: by(Excuse::Late),
+            uncertain_closely: by(Excuse::LateClose),
+            uncertain_by_silence: by(Excuse::Mute),
             troubled: attempts
                 .filter(|one| self.excuse(one) == Some(Excuse::Trouble))
                 .count(),
@@ -182,6 +198,11 @@ impl<'a> Judge<'a> {
         self.kept.get(push.callback.as_deref()?).copied()
     }
 
+    /// Of the body, by what the cloud kept.
+    pub(super) fn sum(&self, push: &'a PushRow) -> Option<&'a str> {
+        sum_of(push, &self.kept)
+    }
+
     pub(super) fn policy(&self, push: i64) -> Option<Policy> {
         let device = self.story.end.device_of(self.push(push)?);
         self.story.policies.get(device).copied()
@@ -199,10 +220,27 @@ impl<'a> Judge<'a> {
 
     fn excuse(&self, attempt: &Attempt) -> Option<Excuse> {
         let push = self.push(attempt.push)?;
-        let until = attempt.end.map_or(i64::MAX, |end| end.at);
-        let control_id = self.kept(push).map_or("", |kept| kept.control_id.as_str());
-        let line = self.story.lines.get(self.story.end.device_of(push))?;
-        line.excuse(attempt.began, until, control_id)
+        let what = (self.story.end.device_of(push), self.sum(push)?);
+        let line = self.story.lines.get(what.0)?;
+        let began = attempt.began;
+        let receipts = self.received.get(&what).into_iter().flatten();
+        let arrived = if receipts.clone().any(|receipt| began <= receipt.at) {
+            Arrived::Yes
+        } else {
+            Arrived::No
+        };
+        let others = self.begun.get(&what).into_iter().flatten();
+        line.excuse(Try {
+            control_id: self.control_ids.get(&what).copied().unwrap_or_default(),
+            began,
+            ended: attempt.end.map_or(i64::MAX, |end| end.at),
+            next: others
+                .copied()
+                .filter(|at| began < *at)
+                .min()
+                .unwrap_or(i64::MAX),
+            arrived,
+        })
     }
 
     fn accepted(&self, breaks: &mut Vec<Break>) {
@@ -307,6 +345,14 @@ impl<'a> Judge<'a> {
         let related = first.order_keys.iter().any(|key| keys.contains(key));
         (related && first.id < later.id)
             || (scope == Some(HoldScope::Device) && hold.by == HeldBy::Agent)
+    }
+}
+
+fn sum_of<'a>(push: &'a PushRow, kept: &HashMap<&str, &'a super::Kept>) -> Option<&'a str> {
+    match &push.callback {
+        Some(callback) => kept.get(callback.as_str()).map(|kept| kept.sha256.as_str()),
+        // A push that somebody had sent again after its end has no callback.
+        None => push.sha256.as_deref(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod answers;
 mod attempts;
+mod ends;
+mod line;
 mod order;
 
 use super::snapshot::{COMPLETING, HELD, RELEASED, RETRY, SETTLED};
@@ -14,6 +16,7 @@ const HOLD: Policy = Policy {
     on_uncertain: OnUncertain::Hold,
     hold_scope: HoldScope::Order,
     when_unreachable: WhenUnreachable::Queue,
+    expires: None,
 };
 const DEVICES: [(i64, &str, Policy); 4] = [
     (1, "chem", HOLD),
@@ -22,6 +25,7 @@ const DEVICES: [(i64, &str, Policy); 4] = [
         "coag",
         Policy {
             on_uncertain: OnUncertain::Resend,
+            expires: Some(WAITS),
             ..HOLD
         },
     ),
@@ -42,6 +46,9 @@ const DEVICES: [(i64, &str, Policy); 4] = [
         },
     ),
 ];
+
+/// What `coag` is sent may wait so long.
+const WAITS: i64 = 10_000;
 
 /// A run on four devices: `chem` holds what is uncertain, `coag` gets it again, `gas` waits with everything, `poct`
 /// fails what it cannot have at once. Each step takes 10 ms.
@@ -99,6 +106,7 @@ impl Run {
             device: device.into(),
             sha256: bytes.into(),
             control_id: format!("C-{bytes}"),
+            at: self.now,
             answers: 1,
             conflicting: 0,
         });
@@ -131,8 +139,27 @@ impl Run {
         })
     }
 
+    /// The last event is what somebody had asked for.
     fn by_person(&mut self) -> &mut Self {
-        self.story.end.events.last_mut().unwrap().who = Some("uid 0".into());
+        let event = self.story.end.events.last_mut().unwrap();
+        event.who = Some("uid 0".into());
+        let verb = match (event.kind, event.state) {
+            (HELD, _) => "hold",
+            (RELEASED, _) => "release",
+            (_, Some(4)) => "settle delivered",
+            (_, Some(6)) => "cancel",
+            _ => "settle not-delivered",
+        };
+        let (push, at) = (event.push, event.at - 5);
+        let verb = verb.into();
+        self.story.wishes.push(Wish { push, verb, at });
+        self
+    }
+
+    /// Somebody was about to ask for this before all that is in the run.
+    fn asked(&mut self, verb: &str, push: i64) -> &mut Self {
+        let (verb, at) = (verb.into(), 0);
+        self.story.wishes.push(Wish { push, verb, at });
         self
     }
 
@@ -174,6 +201,7 @@ impl Run {
     }
 
     fn expired(&mut self, push: i64) -> &mut Self {
+        self.now += WAITS;
         self.row(push).expires = Some(self.now);
         self.event(push, SETTLED, 7)
     }
@@ -211,7 +239,12 @@ impl Run {
     fn cut(&mut self, device: &str) -> &mut Self {
         let from = self.tick();
         let line = self.story.lines.get_mut(device).unwrap();
-        line.troubles.push(Trouble { from, until: from });
+        line.troubles.push(Trouble {
+            what: Harm::Dropped,
+            connection: None,
+            from,
+            until: from,
+        });
         self
     }
 

@@ -9,7 +9,10 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
-use super::{Connection, Corruption, Cut, Fault, Heard, Kind, Pace, Shared, Way, Weather, now};
+use super::{
+    AckState, Connection, Corruption, Cut, Fault, Heard, Kind, Pace, Said, Shared, Way, Weather,
+    now,
+};
 
 /// Carries bytes between the agent and the peer until one of them, or a fault, ends it.
 pub(super) async fn carry(agent: TcpStream, shared: Arc<Shared>) {
@@ -23,8 +26,10 @@ pub(super) async fn carry(agent: TcpStream, shared: Arc<Shared>) {
         };
         relay.run(agent, peer, cuts).await;
     } else {
-        shared.record(Kind::PeerAway, began);
+        let away = shared.begin(Kind::PeerAway, Some(number), began);
+        let _ = agent.set_zero_linger();
         drop(agent);
+        away.end();
     }
     shared.state().connections.remove(&number);
 }
@@ -34,11 +39,6 @@ impl Shared {
         let mut state = self.state();
         state.opened += 1;
         let number = state.opened;
-        for place in std::mem::take(&mut state.lasting) {
-            if let Some(incident) = state.incidents.get_mut(place) {
-                incident.until = now();
-            }
-        }
         let silent = false;
         state
             .connections
@@ -90,34 +90,54 @@ impl Relay<'_> {
             }
         };
         match stop {
-            Stop::Broken => {}
+            Stop::Broken => self.hear_out(agent, peer).await,
             Stop::Cut(Cut::Reset) => self.reset(agent, peer),
             Stop::Cut(Cut::Fin) => self.finish(agent, peer).await,
         }
     }
 
+    /// What the peer still answers to an agent that has gone shows whether it went too early.
+    async fn hear_out(&self, agent: TcpStream, mut peer: TcpStream) {
+        drop(agent);
+        let _ = peer.shutdown().await;
+        let mut buffer = vec![0; READ];
+        let rest = async {
+            while let Ok(length @ 1..) = peer.read(&mut buffer).await {
+                let chunk = buffer.get(..length).unwrap_or_default();
+                self.heard(chunk, now(), whole(chunk));
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, rest).await;
+    }
+
     fn reset(&self, agent: TcpStream, peer: TcpStream) {
-        // Recorded first: once it is done, the agent may be back before us.
-        self.shared.record(Kind::Reset, now());
+        // Begun first: once it is done, the agent may be back before us.
+        let reset = self.shared.begin(Kind::Reset, Some(self.number), now());
         for stream in [agent, peer] {
             let _ = stream.set_zero_linger();
             drop(stream);
         }
+        reset.end();
     }
 
     /// Both ends are told that nothing more comes; what the agent says until it notices is lost.
     async fn finish(&self, mut agent: TcpStream, mut peer: TcpStream) {
-        self.shared.record(Kind::Fin, now());
+        let end = self.shared.begin(Kind::Fin, Some(self.number), now());
         let _ = agent.shutdown().await;
         let _ = peer.shutdown().await;
-        let mut buffer = [0; 1024];
+        let mut buffer = vec![0; READ];
         let rest = async {
-            while let Ok(1..) = agent.read(&mut buffer).await {
-                self.shared.record(Kind::Swallowed, now());
+            while let Ok(length @ 1..) = agent.read(&mut buffer).await {
+                self.said(buffer.get(..length).unwrap_or_default());
+                self.shared.record(Kind::Swallowed, self.number, now());
             }
         };
-        // Whoever does not close has been told twice then: the socket is dropped.
-        let _ = tokio::time::timeout(PATIENCE, rest).await;
+        let closed = tokio::time::timeout(PATIENCE, rest).await;
+        end.end();
+        if closed.is_err() {
+            // Whoever does not close has been told twice then.
+            self.reset(agent, peer);
+        }
     }
 
     async fn pump(
@@ -135,6 +155,9 @@ impl Relay<'_> {
                 return Ok(to.shutdown().await?);
             };
             let chunk = buffer.get_mut(..length).unwrap_or_default();
+            if way == Way::ToPeer {
+                self.said(chunk);
+            }
             let weather = self.weather(way, &mut fault);
             if !weather.delay.is_zero() {
                 tokio::time::sleep(weather.delay).await;
@@ -181,8 +204,8 @@ impl Relay<'_> {
                 let what = *what;
                 if corrupt(chunk, what) {
                     *fault = (what == Corruption::Garbage).then_some(Fault::Silence);
-                    self.write(way, chunk, to).await?;
-                    self.shared.record(Kind::Corrupted, since);
+                    self.send(chunk, to).await?;
+                    self.shared.record(Kind::Corrupted, self.number, since);
                 } else {
                     self.write(way, chunk, to).await?;
                 }
@@ -195,9 +218,17 @@ impl Relay<'_> {
         &self,
         way: Way,
         chunk: &[u8],
-        (to, pace): (&mut WriteHalf<'_>, Pace),
+        to: (&mut WriteHalf<'_>, Pace),
     ) -> io::Result<()> {
         let since = now();
+        let sent = self.send(chunk, to).await;
+        if way == Way::FromPeer {
+            self.heard(chunk, since, whole(chunk));
+        }
+        sent
+    }
+
+    async fn send(&self, chunk: &[u8], (to, pace): (&mut WriteHalf<'_>, Pace)) -> io::Result<()> {
         match pace {
             Pace::AsTheyCome => to.write_all(chunk).await?,
             Pace::ByteByByte => {
@@ -206,16 +237,32 @@ impl Relay<'_> {
                 }
             }
         }
-        if way == Way::FromPeer {
-            self.heard(chunk, since);
-        }
         Ok(())
     }
 
-    fn heard(&self, chunk: &[u8], from: u64) {
+    fn said(&self, chunk: &[u8]) {
+        let header = chunk.iter().position(|byte| *byte == VT);
+        let message = header.and_then(|at| chunk.get(at + 1..));
+        if let Some(control_id) = message.and_then(|text| crate::sim::field(text, "MSH", 10)) {
+            let (connection, at) = (self.number, now());
+            self.shared.state().said.push(Said {
+                control_id,
+                connection,
+                at,
+            });
+        }
+    }
+
+    fn heard(&self, chunk: &[u8], from: u64, state: AckState) {
         if let Some(about) = crate::sim::field(chunk, "MSA", 2) {
-            let until = now();
-            self.shared.state().heard.push(Heard { about, from, until });
+            let (connection, until) = (self.number, now());
+            self.shared.state().heard.push(Heard {
+                about,
+                connection,
+                from,
+                until,
+                state,
+            });
         }
     }
 
@@ -223,7 +270,16 @@ impl Relay<'_> {
         if let Some(connection) = self.shared.state().connections.get_mut(&self.number) {
             connection.silent = true;
         }
-        self.shared.record(Kind::Swallowed, now());
+        self.shared.record(Kind::Swallowed, self.number, now());
+    }
+}
+
+/// Whether these bytes end a message.
+fn whole(chunk: &[u8]) -> AckState {
+    if chunk.contains(&FS) {
+        AckState::Whole
+    } else {
+        AckState::Spoilt
     }
 }
 

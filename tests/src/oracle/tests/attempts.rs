@@ -32,54 +32,6 @@ fn trouble_on_another_line_or_at_another_time_excuses_nothing() {
 }
 
 #[test]
-fn an_answer_that_comes_too_late_excuses_and_one_in_time_does_not() {
-    for (after, expected) in [
-        (600, vec![]),
-        (100, vec![Break::UncertainWithoutCause { push: 1 }]),
-    ] {
-        let mut run = Run::new();
-        run.push(1, "chem", "A", "a").sent(1);
-        let line = run.story.lines.get_mut("chem").unwrap();
-        line.heard.push(Heard {
-            about: "C-a".into(),
-            from: run.now + after,
-            until: run.now + after + 5,
-        });
-        run.now += 700;
-        run.held(1).breaks(&expected);
-        let late = usize::from(expected.is_empty());
-        let tally = run.verdict().tally;
-        assert_eq!(
-            (tally.uncertain_by_lateness, tally.uncertain_by_line),
-            (late, 1 - late)
-        );
-    }
-}
-
-#[test]
-fn a_late_answer_to_another_message_is_not_the_one_that_is_waited_for() {
-    let mut run = Run::new();
-    run.push(1, "chem", "A", "a").sent(1);
-    let line = run.story.lines.get_mut("chem").unwrap();
-    line.heard.push(Heard {
-        about: "C-b".into(),
-        from: run.now,
-        until: run.now + 1,
-    });
-    run.now += 700;
-    run.held(1).breaks(&[]);
-}
-
-#[test]
-fn an_agent_that_does_not_wait_long_enough_has_no_excuse() {
-    let mut run = Run::new();
-    run.push(1, "chem", "A", "a").sent(1);
-    run.now += 300;
-    run.held(1)
-        .breaks(&[Break::UncertainWithoutCause { push: 1 }]);
-}
-
-#[test]
 fn a_push_that_was_sent_on_a_guess_is_seen_even_if_the_guess_was_right() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a").attempt(1).killed();
@@ -131,8 +83,10 @@ fn a_push_that_somebody_has_sent_again_after_its_end_is_a_push_of_its_own() {
     run.delivered(2);
     run.story.kept.pop();
     run.row(2).callback = None;
+    run.asked("resend", 1);
     run.story.seen.clear();
-    run.breaks(&[duplicate("chem", &[1], 2, 1)]);
+    let copy = Break::NobodyAsked { push: 2 };
+    run.breaks(&[duplicate("chem", &[1], 2, 1), copy]);
     run.row(2).sha256 = Some("a".into());
     run.breaks(&[]);
 }
@@ -176,43 +130,6 @@ fn an_answer_to_another_message_settles_nothing() {
     run.breaks(&[Break::AnswerToAnother { push: 1 }]);
     run.story.end.events[1].answer = Some("MSH|\rMSA|AA|C-a\r".into());
     run.breaks(&[]);
-}
-
-#[test]
-fn what_may_be_there_is_not_said_to_have_expired() {
-    let mut run = Run::new();
-    run.push(1, "coag", "A", "a")
-        .sent(1)
-        .cut("coag")
-        .resent(1, 1);
-    run.expired(1);
-    let state = State::Expired;
-    run.breaks(&[Break::FalseNo { push: 1, state }]);
-    let mut run = Run::new();
-    run.push(1, "coag", "A", "a").attempt(1).not_delivered(1);
-    run.expired(1).breaks(&[]);
-}
-
-#[test]
-fn a_push_that_is_too_young_does_not_expire() {
-    let mut run = Run::new();
-    run.push(1, "coag", "A", "a").expired(1);
-    run.row(1).expires = Some(9_999);
-    run.breaks(&[Break::ExpiredEarly { push: 1 }]);
-}
-
-#[test]
-fn a_push_that_fails_because_its_device_is_away_was_never_there() {
-    let mut run = Run::new();
-    run.push(1, "poct", "A", "a").dead(1);
-    run.breaks(&[]);
-    run.push(2, "poct", "B", "b")
-        .sent(2)
-        .cut("poct")
-        .held(2)
-        .dead(2);
-    let state = State::Dead;
-    run.breaks(&[Break::FalseNo { push: 2, state }]);
 }
 
 #[test]

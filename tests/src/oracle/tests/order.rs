@@ -111,14 +111,12 @@ fn a_command_that_was_said_to_be_done_is_on_disk() {
 #[test]
 fn a_message_at_a_device_without_an_attempt_on_disk_is_seen() {
     let mut run = Run::new();
-    run.push(1, "chem", "A", "a")
-        .received("chem", "a")
-        .delivered(1);
+    run.push(1, "chem", "A", "a").received("chem", "a");
     let without = |pushes| Break::SentWithoutRecord {
         device: "chem".into(),
         pushes,
     };
-    run.breaks(&[without(vec![1])]);
+    assert_eq!(at_kill(&run.story, &[]), [without(vec![1])]);
     run.story.end = Snapshot {
         devices: run.story.end.devices.clone(),
         ..Snapshot::default()
