@@ -23,6 +23,8 @@ pub struct Faults {
     pub instead_of_tokens: Option<Instead>,
     /// What comes instead of an agent's websocket, as long as it is set.
     pub instead_of_websockets: Option<Instead>,
+    /// What comes instead of an answer below `fhir/R4/`. The first that fits a request is used.
+    pub instead_of_fhir: Vec<FhirFault>,
     /// Refuse `agent:connect:request` with this `agent:error`.
     pub refuse_connect: Option<String>,
     /// Wait before answering `agent:connect:request`.
@@ -54,6 +56,28 @@ pub struct RefuseTokens {
     pub times: u32,
     /// HTTP status of the refusal; 400 comes as an OAuth error, anything else as an `OperationOutcome`.
     pub status: u16,
+}
+
+/// Requests below `fhir/R4/` that go wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FhirFault {
+    /// Such as `PATCH`; `*` is any.
+    pub method: String,
+    /// The resource type, such as `Task`; `*` is any.
+    pub kind: String,
+    /// How many; it counts down.
+    pub times: u32,
+    pub when: When,
+    pub instead: Instead,
+}
+
+/// Whether a request has its effect, although its answer is another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// It is not looked at.
+    Before,
+    /// It is carried out, and its own answer is lost.
+    After,
 }
 
 /// What somebody who is in the way, or not well, answers.
@@ -121,6 +145,16 @@ impl Faults {
         refusal.times = refusal.times.checked_sub(1)?;
         Some(refusal.status)
     }
+
+    /// Takes the fault that a request of this method and type meets, if there is one left.
+    pub(crate) fn take_fhir_fault(&mut self, method: &str, kind: &str) -> Option<(When, Instead)> {
+        let fits = |wanted: &str, found: &str| wanted == "*" || wanted == found;
+        let fault = self.instead_of_fhir.iter_mut().find(|fault| {
+            fault.times > 0 && fits(&fault.method, method) && fits(&fault.kind, kind)
+        })?;
+        fault.times -= 1;
+        Some((fault.when, fault.instead))
+    }
 }
 
 #[cfg(test)]
@@ -139,5 +173,25 @@ mod tests {
         };
         assert_eq!(faults.take_token_refusal(), Some(503));
         assert_eq!(faults.take_token_refusal(), None);
+    }
+
+    #[test]
+    fn a_fault_is_met_by_requests_of_its_method_and_type_only() {
+        let fault = |method: &str, times| FhirFault {
+            method: method.into(),
+            kind: "Task".into(),
+            times,
+            when: When::After,
+            instead: Instead::Status(412),
+        };
+        let mut faults = Faults {
+            instead_of_fhir: vec![fault("PUT", 1), fault("*", 1)],
+            ..Faults::default()
+        };
+        assert_eq!(faults.take_fhir_fault("PUT", "Binary"), None);
+        let met = Some((When::After, Instead::Status(412)));
+        assert_eq!(faults.take_fhir_fault("PUT", "Task"), met);
+        assert_eq!(faults.take_fhir_fault("GET", "Task"), met);
+        assert_eq!(faults.take_fhir_fault("PUT", "Task"), None);
     }
 }

@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::http::{Call, Query};
@@ -108,9 +110,8 @@ async fn at_instance(server: &Server, name: Name, mut call: Call) -> Result<Resp
             edit(server, name, if_match, Edit::Replace(resource)).await
         }
         Method::PATCH => {
-            let steps = serde_json::from_value(call.json().await?).map_err(|_| {
-                Outcome::invalid("The patch is not a JSON Patch of add, replace, remove and test")
-            })?;
+            let steps = serde_json::from_value(call.json().await?)
+                .map_err(|_| Outcome::invalid("The patch is not a JSON Patch"))?;
             edit(server, name, if_match, Edit::Patch(steps)).await
         }
         Method::DELETE => {
@@ -147,13 +148,26 @@ pub(crate) fn created_at(server: &Server, resource: &Value) -> Response {
     (location, answer(StatusCode::CREATED, resource)).into_response()
 }
 
-/// A resource with its version as `ETag`.
+/// A resource with its version as `ETag` and its time as `Last-Modified`.
 fn answer(status: StatusCode, resource: &Value) -> Response {
-    let response = fhir_json(status, resource);
-    match resource.pointer("/meta/versionId").and_then(Value::as_str) {
-        Some(version) => ([(header::ETAG, format!("W/\"{version}\""))], response).into_response(),
-        None => response,
+    let mut response = fhir_json(status, resource);
+    let meta = |name| resource.pointer(name).and_then(Value::as_str);
+    let etag = meta("/meta/versionId").map(|version| format!("W/\"{version}\""));
+    let modified = meta("/meta/lastUpdated").and_then(http_date);
+    let headers = [(header::ETAG, etag), (header::LAST_MODIFIED, modified)];
+    for (name, text) in headers {
+        if let Some(Ok(value)) = text.map(HeaderValue::try_from) {
+            response.headers_mut().insert(name, value);
+        }
     }
+    response
+}
+
+/// An instant as HTTP writes it: to the second, in GMT.
+fn http_date(instant: &str) -> Option<String> {
+    let time: Timestamp = instant.parse().ok()?;
+    let utc = time.to_zoned(TimeZone::UTC);
+    Some(utc.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
 fn of_type(kind: &str, resource: Value) -> Result<Value, Outcome> {

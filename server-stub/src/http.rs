@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tracing::debug;
 
+use crate::faults::When;
 use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::{agents, fhir, oauth};
@@ -57,18 +58,29 @@ async fn fhir_request(
     request: Request,
 ) -> Response {
     let answered = match Call::new(&server, &path, request) {
-        Ok(call) => {
-            let (method, kind) = (call.method.clone(), call.path.first().cloned());
-            let answered = fhir::route(&server, call).await;
-            let status = answered
-                .as_ref()
-                .map_or_else(|no| no.status, Response::status);
-            debug!(%method, kind, %status, "answered");
-            answered
-        }
+        Ok(call) => answer(&server, call).await,
         Err(outcome) => Err(outcome),
     };
     answered.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Answers a request, or what a test wants to come instead of the answer.
+async fn answer(server: &Arc<Server>, call: Call) -> Result<Response, Outcome> {
+    let method = call.method.clone();
+    let kind = call.path.first().cloned().unwrap_or_default();
+    let fault = server.faults().take_fhir_fault(method.as_str(), &kind);
+    if let Some((When::Before, instead)) = fault {
+        return Ok(instead.answer(&server.stop).await);
+    }
+    let answered = fhir::route(server, call).await;
+    let status = answered
+        .as_ref()
+        .map_or_else(|no| no.status, Response::status);
+    debug!(%method, kind, %status, "answered");
+    match fault {
+        Some((_, instead)) => Ok(instead.answer(&server.stop).await),
+        None => answered,
+    }
 }
 
 impl Call {

@@ -39,7 +39,7 @@ mod store;
 mod tls;
 
 pub use cloud::{Cloud, Options, StartError};
-pub use faults::{CallbackForm, Ending, Faults, Instead, RefuseTokens};
+pub use faults::{CallbackForm, Ending, Faults, FhirFault, Instead, RefuseTokens, When};
 pub use seed::{Seed, SeedClient, SeedError, SeedProject};
 pub use store::{Answer, Database, Kept, OpenError};
 pub use tls::{Tls, TlsError};

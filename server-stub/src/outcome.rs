@@ -99,6 +99,7 @@ impl Outcome {
     pub(crate) fn with_status(status: StatusCode) -> Self {
         match status {
             StatusCode::TOO_MANY_REQUESTS => Self::throttled(),
+            StatusCode::PRECONDITION_FAILED => Self::precondition_failed(),
             _ => Self {
                 status,
                 ..Self::failed()

@@ -1,4 +1,4 @@
-//! JSON Patch, as far as Medplum's clients use it: `add`, `replace`, `remove` and `test` by path.
+//! JSON Patch: `add`, `replace`, `remove`, `move`, `copy` and `test` by path.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,6 +10,8 @@ pub(crate) enum Step {
     Add { path: String, value: Value },
     Replace { path: String, value: Value },
     Remove { path: String },
+    Move { from: String, path: String },
+    Copy { from: String, path: String },
     Test { path: String, value: Value },
 }
 
@@ -28,6 +30,8 @@ impl Step {
             Self::Add { path, .. }
             | Self::Replace { path, .. }
             | Self::Remove { path }
+            | Self::Move { path, .. }
+            | Self::Copy { path, .. }
             | Self::Test { path, .. } => path,
         }
     }
@@ -41,6 +45,15 @@ fn take(target: &mut Value, step: &Step) -> Option<()> {
             Some(())
         }
         Step::Remove { path } => remove(target, path),
+        Step::Move { from, path } => {
+            let moved = target.pointer(from)?.clone();
+            remove(target, from)?;
+            add(target, path, &moved)
+        }
+        Step::Copy { from, path } => {
+            let copied = target.pointer(from)?.clone();
+            add(target, path, &copied)
+        }
         Step::Test { path, value } => (target.pointer(path)? == value).then_some(()),
     }
 }
@@ -100,6 +113,10 @@ mod tests {
         check(
             &json!([{ "op": "replace", "path": "/status", "value": "off" }, { "op": "add", "path": "/a~1b", "value": 1 }]),
             Ok(json!({ "status": "off", "list": [1, 2], "a/b": 1 })),
+        );
+        check(
+            &json!([{ "op": "copy", "from": "/list/1", "path": "/list/0" }, { "op": "move", "from": "/status", "path": "/was" }]),
+            Ok(json!({ "was": "active", "list": [2, 1, 2] })),
         );
     }
 

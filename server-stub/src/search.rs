@@ -1,7 +1,10 @@
 //! Searching: enough of FHIR search for the clients of an agent.
 //!
 //! A parameter looks at the element of its own name (`authored-on` at `authoredOn`), whatever the resource type, and compares by
-//! what it finds there: text, identifier, coding, concept, reference. There are no chains, no includes and no composites.
+//! what it finds there: text, date, identifier, coding, concept, reference. There are no chains, no includes and no composites.
+
+mod moment;
+mod order;
 
 use std::sync::Arc;
 
@@ -10,12 +13,13 @@ use serde_json::{Value, json};
 use crate::http::Query;
 use crate::outcome::Outcome;
 use crate::store::Current;
+use order::Order;
 
 /// A search that was understood.
 #[derive(Debug)]
 pub(crate) struct Search {
     filters: Vec<Filter>,
-    newest_first: bool,
+    order: Order,
     pub(crate) count: Option<usize>,
     pub(crate) offset: usize,
 }
@@ -47,7 +51,7 @@ impl Search {
     pub(crate) fn parse(query: &Query) -> Result<Self, Outcome> {
         let mut search = Self {
             filters: Vec::new(),
-            newest_first: false,
+            order: Order::default(),
             count: None,
             offset: 0,
         };
@@ -55,7 +59,7 @@ impl Search {
             match name.as_str() {
                 "_count" => search.count = Some(number(name, value)?),
                 "_offset" => search.offset = number(name, value)?,
-                "_sort" => search.newest_first = value == "-_lastUpdated",
+                "_sort" => search.order = Order::parse(value),
                 "_total" | "_summary" | "_fields" | "_elements" | "_format" | "_pretty" => {}
                 _ => search.filters.push(Filter::parse(name, value)?),
             }
@@ -64,13 +68,8 @@ impl Search {
     }
 
     pub(crate) fn run(&self, current: &Current, kind: &str) -> Found {
-        let mut all = current.find(kind, |resource| self.fits(resource));
-        if self.newest_first {
-            all.sort_by_cached_key(|resource| {
-                let updated = resource.pointer("/meta/lastUpdated");
-                std::cmp::Reverse(updated.and_then(Value::as_str).map(str::to_owned))
-            });
-        }
+        let all = current.find(kind, |resource| self.fits(resource));
+        let all = self.order.sort(all);
         let total = all.len();
         let count = self.count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT);
         let page = all.into_iter().skip(self.offset).take(count).collect();
@@ -213,7 +212,7 @@ impl Filter {
             Modifier::Exact => text == wanted,
             Modifier::Contains => contains(text, wanted),
             _ if loose => contains(text, wanted),
-            _ => token_matches(None, text, wanted) || date_matches(text, wanted),
+            _ => token_matches(None, text, wanted) || moment::compare(text, wanted) == Some(true),
         }
     }
 }
@@ -226,25 +225,6 @@ fn token_matches(system: Option<&str>, code: &str, wanted: &str) -> bool {
             system.unwrap_or_default() == wanted_system
                 && (wanted_code.is_empty() || code.eq_ignore_ascii_case(wanted_code))
         }
-    }
-}
-
-/// Compares instants as text, which is right as long as all are in UTC.
-fn date_matches(text: &str, wanted: &str) -> bool {
-    let Some((prefix, date)) = wanted.split_at_checked(2) else {
-        return false;
-    };
-    if !date.starts_with(|first: char| first.is_ascii_digit()) {
-        return false;
-    }
-    match prefix {
-        "gt" | "sa" => text > date,
-        "ge" => text >= date,
-        "lt" | "eb" => text < date,
-        "le" => text <= date || text.starts_with(date),
-        "ne" => !text.starts_with(date),
-        "eq" => text.starts_with(date),
-        _ => false,
     }
 }
 
@@ -345,6 +325,12 @@ mod tests {
         check(&task, "owner=Device/d2", false);
         check(&task, "authored-on=ge2026-03-01", true);
         check(&task, "authored-on=lt2026-03-01", false);
+        check(&task, "code=urn:other|push", false);
+        check(
+            &task,
+            "authored-on=ge2026-03-01&authored-on=lt2026-03-02",
+            true,
+        );
     }
 
     #[test]

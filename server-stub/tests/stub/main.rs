@@ -11,6 +11,7 @@ mod faults;
 mod fhir;
 mod keeping;
 mod login;
+mod mailbox;
 mod operations;
 mod program;
 mod push;
