@@ -208,6 +208,14 @@ pub struct Callback {
     pub print: Print,
 }
 
+/// Whether this callback is that of a Task in the cloud, `Task/ID/VERSION`, and not of somebody at the websocket.
+pub fn is_task(callback: &str) -> bool {
+    callback.starts_with(TASK)
+}
+
+/// How the callback of a Task begins.
+pub const TASK: &str = "Task/";
+
 /// What one push may say about itself, in the parameters of its media type.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {

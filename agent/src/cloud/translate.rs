@@ -3,7 +3,7 @@
 
 use agent_core::options;
 use agent_core::phi::Phi;
-use agent_core::push::{Callback, DeviceNo, NewPush, Options, ReturnAck};
+use agent_core::push::{Callback, DeviceNo, NewPush, Options, ReturnAck, is_task};
 use agent_core::queue::ReplyTo;
 use agent_core::route::UrlOptions;
 use agent_wire::{PushRequest, TEXT, ToServer, TransmitResponse};
@@ -35,6 +35,9 @@ pub(super) fn request(push: PushRequest, max_bytes: usize) -> Result<Request, St
              in [limits] of wardpost.toml",
             body.len()
         ));
+    }
+    if push.callback.as_deref().is_some_and(is_task) {
+        return Err("a callback that begins with Task/ belongs to the mailbox".into());
     }
     let return_ack = match push.return_ack.as_deref() {
         None => None,
@@ -233,6 +236,11 @@ mod tests {
                 .unwrap_err()
                 .contains("returnAck")
         );
+        let of_task = PushRequest {
+            callback: Some("Task/t1/1".into()),
+            ..push(Some("MSH"), None)
+        };
+        assert!(request(of_task, 10).unwrap_err().contains("mailbox"));
         let good = request(push(Some("MSH"), Some("application")), 10).unwrap();
         assert_eq!(good.return_ack, Some(ReturnAck::Application));
     }

@@ -110,6 +110,7 @@ fn kind(reason: &Reason) -> &'static str {
         Reason::Joined(_) => "joined",
         Reason::Uncertain(_) => "uncertain",
         Reason::Operator(_) => "held by an operator",
+        Reason::Claim => "claim",
         Reason::Sending => "sending",
         Reason::Next => "next",
     }

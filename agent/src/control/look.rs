@@ -142,6 +142,10 @@ fn next_step(state: State, reason: Option<&str>, push: PushId) -> String {
              --reason …` or `wardpost settle {push} not-delivered --reason …`; \
              `wardpost resend {push}` sends the same bytes again"
         ),
+        State::Held if reason.is_some_and(|reason| reason.starts_with("its Task")) => format!(
+            "nothing: the agent claims it; `wardpost status` says what keeps the mailbox, and \
+             `wardpost cancel {push}` withdraws it"
+        ),
         State::Held => {
             format!("`wardpost release {push}` lets it go, `wardpost cancel {push}` withdraws it")
         }

@@ -1,6 +1,6 @@
 //! Rows into a queue: at start, and after a failed commit.
 
-use agent_core::push::{DeviceNo, Print, PushId, Seq, State, Timestamp};
+use agent_core::push::{DeviceNo, Print, PushId, Seq, State, Timestamp, is_task};
 use agent_core::queue::{
     Attempted, BodyKept, ColdBlock, ColdFacts, DeviceConfig, Ended, EventFacts, Kind, Loader,
     OpenAs, PushFacts, ReplyTo,
@@ -172,7 +172,9 @@ fn push_facts(row: &Row<'_>) -> rusqlite::Result<PushFacts> {
     let tried: Option<i64> = row.get(3)?;
     let remote = row.get::<_, Option<String>>(8)?.unwrap_or_default();
     let content_type = row.get::<_, Option<String>>(7)?.unwrap_or_default();
-    let reply_to = callback.map(|callback| ReplyTo {
+    // A Task is told by a report.
+    let caller = callback.filter(|callback| !is_task(callback));
+    let reply_to = caller.map(|callback| ReplyTo {
         callback,
         remote,
         content_type,

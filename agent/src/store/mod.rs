@@ -25,6 +25,7 @@ mod rows;
 mod segment;
 mod space;
 mod sweep;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -53,6 +54,7 @@ use question::Question;
 pub use read::{History, HistoryEvent};
 pub use space::{Bounds, Room};
 pub use sweep::{Kept, Progress, Swept};
+pub use tasks::{HeldBy, Standing};
 
 /// Why the store cannot be used. All but `Busy` are for a person to repair.
 #[derive(Debug, Error)]
@@ -113,6 +115,7 @@ struct Shared {
     clock: Mutex<Clock>,
     /// Set by a reader that found the disk or the database broken: the writer stops.
     broken: OnceLock<String>,
+    watched: tasks::Watched,
 }
 
 /// One recorded try to deliver a push. Only the store makes one, after its record is durable; the line gives it back
@@ -191,6 +194,7 @@ enum Request {
     Configure(Configuration, oneshot::Sender<()>),
     Command(Command, oneshot::Sender<Result<Done, CommandError>>),
     Ask(Question),
+    Task(tasks::Asked),
     Tick,
     Nudge,
     /// Removes one piece of what is old, after the batch and not in it.

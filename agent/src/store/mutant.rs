@@ -3,6 +3,9 @@
 //! They exist only with the feature `mutants`, which no release enables; without it every question here is `false`
 //! at compile time. `WARDPOST_MUTANT` names the one to plant; the pure crates have some of their own.
 
+use agent_core::push::{DeviceNo, OnUncertain};
+use agent_core::queue::DeviceConfig;
+
 /// A promise that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mutant {
@@ -85,4 +88,13 @@ pub(super) const fn plant() {}
 #[cfg(not(feature = "mutants"))]
 pub(super) const fn is(_mutant: Mutant) -> bool {
     false
+}
+
+/// Has every device send again what may have arrived, where that fault is planted.
+pub(super) fn plant_blind_resend(devices: &mut [(DeviceNo, DeviceConfig)]) {
+    if is(Mutant::BlindResend) {
+        for (_, device) in devices {
+            device.policy.on_uncertain = OnUncertain::Resend;
+        }
+    }
 }

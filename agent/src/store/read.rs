@@ -58,7 +58,7 @@ impl Reader {
     }
 
     /// A reader that panicked has left no transaction behind that could hurt the next.
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,6 +4,7 @@ mod recover;
 mod room;
 mod segments;
 mod sweep;
+mod tasks;
 
 use std::sync::mpsc as sync;
 use std::time::Duration;

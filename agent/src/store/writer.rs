@@ -17,7 +17,7 @@ use agent_core::clock::Clock;
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
 use agent_core::queue::{
-    Attempted, AuditRow, Command, CommandError, DeviceConfig, Done, Effect, Known, Queue, Row, Turn,
+    Attempted, AuditRow, Command, CommandError, Done, Effect, Known, Queue, Row, Turn,
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -61,6 +61,7 @@ pub(super) fn start<L: Lines>(
         room_on_disk: Arc::default(),
         clock: Mutex::default(),
         broken: OnceLock::new(),
+        watched: super::tasks::Watched::default(),
     });
     let directory = opened.path.parent().unwrap_or(Path::new(""));
     let posted = Arc::clone(&shared.room_on_disk);
@@ -130,6 +131,8 @@ pub(super) struct Batch {
     pub(super) again: Vec<Request>,
     pub(super) questions: Vec<Question>,
     rows: usize,
+    /// Of which somebody wants to hear.
+    heard: Vec<PushId>,
 }
 
 /// What is told to whoever asked, once the batch is durable.
@@ -140,7 +143,7 @@ impl<L: Lines> Writer<L> {
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         let now = self.now();
         let mut devices = self.wiring.devices.clone();
-        plant_blind_resend(&mut devices);
+        mutant::plant_blind_resend(&mut devices);
         let loader = load::load(&self.connection, self.wiring.limit, devices)
             .map_err(sql("read the queue back"))?;
         let agent = database::last_switch(&self.connection).map_err(sql("read the last status"))?;
@@ -366,6 +369,7 @@ impl<L: Lines> Writer<L> {
             Request::Number(name, reply) => {
                 batch.reply(reply, database::number(&self.connection, &name)?);
             }
+            Request::Task(asked) => self.task(asked, turn, batch)?,
             _ => {}
         }
         Ok(())
@@ -453,6 +457,7 @@ impl<L: Lines> Writer<L> {
         if !turn.rows.is_empty() && batch.rows == 0 {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
         }
+        self.shared.watched.of(&turn, &mut batch.heard);
         batch.effects.extend(turn.effects);
         for row in &turn.rows {
             batch.rows += 1;
@@ -500,6 +505,7 @@ impl<L: Lines> Writer<L> {
                 Effect::Wanted { device, wanted } => self.wiring.lines.wanted(device, wanted),
             }
         }
+        self.shared.watched.tell(batch.heard);
         for reply in batch.replies {
             reply();
         }
@@ -575,16 +581,8 @@ impl<L: Lines> Writer<L> {
 }
 
 impl Batch {
-    fn reply<T: Send + 'static>(&mut self, to: oneshot::Sender<T>, value: T) {
+    pub(super) fn reply<T: Send + 'static>(&mut self, to: oneshot::Sender<T>, value: T) {
         // Whoever asked may have gone away; that changes nothing here.
         self.replies.push(Box::new(move || drop(to.send(value))));
-    }
-}
-
-fn plant_blind_resend(devices: &mut [(DeviceNo, DeviceConfig)]) {
-    if mutant::is(Mutant::BlindResend) {
-        for (_, device) in devices {
-            device.policy.on_uncertain = agent_core::push::OnUncertain::Resend;
-        }
     }
 }

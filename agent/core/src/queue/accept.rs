@@ -8,7 +8,7 @@ use crate::delivery::Words;
 use crate::join::{Older, Remembered};
 use crate::mutant::{self, Mutant};
 use crate::push::{
-    Dedupe, DeviceNo, NewPush, Now, Print, PushId, State, Timestamp, WhenUnreachable,
+    Dedupe, DeviceNo, NewPush, Now, Print, PushId, State, Timestamp, WhenUnreachable, is_task,
 };
 use crate::queue::device::Line;
 
@@ -50,9 +50,11 @@ pub struct OwnAnswer {
 }
 
 impl NewPush {
-    /// Who waits for its answer, if anybody does.
+    /// Who waits at the websocket for its answer, if anybody does. A Task is told by a report.
     pub fn reply_to(&self) -> Option<ReplyTo> {
-        self.callback.as_ref().map(|callback| ReplyTo {
+        let callback = self.callback.as_ref();
+        let caller = callback.filter(|callback| !is_task(&callback.text));
+        caller.map(|callback| ReplyTo {
             callback: callback.text.clone(),
             remote: self.remote.clone(),
             content_type: self.content_type.clone(),
@@ -118,7 +120,7 @@ impl Queue {
             self.remind(id, turn);
             return;
         }
-        if let Some(why) = self.refusal(&push) {
+        if let Some(why) = self.refusal(&push).or_else(|| self.unclaimed_twin(&known)) {
             refuse(&push, why, turn);
             if let Known::Content(earlier) = known {
                 self.cool(earlier);
@@ -184,7 +186,7 @@ impl Queue {
         }
     }
 
-    fn refusal(&self, push: &NewPush) -> Option<String> {
+    pub(super) fn refusal(&self, push: &NewPush) -> Option<String> {
         let Some(device) = self.devices.get(&push.device) else {
             return Some("the device is not configured any more; look at devices.d".into());
         };
@@ -267,7 +269,7 @@ impl Queue {
     }
 
     /// Joins an earlier push: a row without body that is settled when the earlier one is.
-    fn follow(&mut self, push: Arc<NewPush>, earlier: PushId, turn: &mut Turn) {
+    pub(super) fn follow(&mut self, push: Arc<NewPush>, earlier: PushId, turn: &mut Turn) {
         let device = push.device;
         let id = self.admit(
             &push,
@@ -294,7 +296,7 @@ impl Queue {
     }
 
     /// Gives a push its number and its place among the living.
-    fn admit(&mut self, push: &NewPush, start: Start<'_>, now: Now) -> PushId {
+    pub(super) fn admit(&mut self, push: &NewPush, start: Start<'_>, now: Now) -> PushId {
         let id = self.number();
         let reply_to = push.reply_to().map(Box::new);
         // A follower takes no part in the order of its key: the push it joined stands for both.
@@ -335,7 +337,7 @@ impl Queue {
             .unwrap_or_default()
     }
 
-    fn expires(&self, push: &NewPush, now: Now) -> Option<Timestamp> {
+    pub(super) fn expires(&self, push: &NewPush, now: Now) -> Option<Timestamp> {
         let of_device = || self.devices.get(&push.device)?.config.policy.expires;
         push.options
             .expires
@@ -345,11 +347,11 @@ impl Queue {
 }
 
 /// How a push begins.
-struct Start<'a> {
-    phase: Phase,
-    expires: Option<Timestamp>,
+pub(super) struct Start<'a> {
+    pub(super) phase: Phase,
+    pub(super) expires: Option<Timestamp>,
     /// The newest pushes so far of its order keys.
-    older: &'a [Older],
+    pub(super) older: &'a [Older],
 }
 
 /// Tells the caller that nothing was kept. Without a callback there is nobody to tell.

@@ -62,6 +62,11 @@ pub enum CommandError {
     Uncertain(PushId),
     #[error("push {0} is not uncertain, so there is nothing to settle; `cancel` withdraws it")]
     NotUncertain(PushId),
+    #[error(
+        "push {0} waits until its Task in the cloud is claimed, which the agent does by itself; \
+         `cancel {0}` withdraws it"
+    )]
+    Unclaimed(PushId),
     #[error("push {0} is queued and will be sent in its turn")]
     StillQueued(PushId),
     #[error("push {0} is {word} already", word = .1.word())]
@@ -153,6 +158,9 @@ impl Queue {
             (Phase::Operator(_) | Phase::Uncertain(_), Verb::Hold) => {
                 Err(CommandError::AlreadyHeld(id))
             }
+            (Phase::Claim, Verb::Hold | Verb::Release | Verb::Resend | Verb::Settle(_)) => {
+                Err(CommandError::Unclaimed(id))
+            }
             (Phase::Uncertain(_), Verb::Release | Verb::Cancel) => Err(CommandError::Uncertain(id)),
             // Its caller would be told that it was withdrawn, and push it again.
             (_, Verb::Cancel) if live.traces => Err(CommandError::Uncertain(id)),
@@ -165,7 +173,7 @@ impl Queue {
                 Err(CommandError::NotUncertain(id))
             }
             (Phase::Waiting | Phase::Parked, Verb::Hold)
-            | (Phase::Waiting | Phase::Parked | Phase::Operator(_), Verb::Cancel)
+            | (Phase::Waiting | Phase::Parked | Phase::Operator(_) | Phase::Claim, Verb::Cancel)
             | (Phase::Operator(_), Verb::Release | Verb::Resend)
             | (Phase::Uncertain(_), Verb::Resend)
             | (_, Verb::Settle(_)) => Ok(()),

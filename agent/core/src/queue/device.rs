@@ -35,7 +35,7 @@ pub(crate) struct Device {
     pub(crate) live: usize,
     /// Uncertain pushes; with `hold_scope = "device"` they stop the line.
     pub(crate) uncertain: usize,
-    /// Pushes that a person keeps back.
+    /// Pushes that a person keeps back, or that wait for the claim of their Task.
     pub(crate) kept_back: usize,
     /// The head may not be tried before this.
     pub(crate) retry: Option<Retry>,
@@ -81,6 +81,8 @@ pub enum Reason {
     Joined(PushId),
     Uncertain(String),
     Operator(String),
+    /// The cloud keeps it as a Task that is not claimed yet.
+    Claim,
     Sending,
     /// Its turn is next: the line connects, or the attempt is about to be recorded.
     Next,
@@ -104,6 +106,7 @@ impl fmt::Display for Reason {
             Self::Joined(push) => write!(f, "the same as push {push}, shares its fate"),
             Self::Uncertain(why) => write!(f, "uncertain, the device may have it: {why}"),
             Self::Operator(why) => write!(f, "held by an operator: {why}"),
+            Self::Claim => write!(f, "its Task in the cloud is not claimed yet"),
             Self::Sending => write!(f, "the device has not answered yet"),
             Self::Next => write!(f, "about to be sent"),
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 
+use super::claim::MAILBOX;
 use super::device::{Device, DeviceConfig, Line};
 use super::rows::{Attempted, Kind, ReplyTo, Row, Turn};
 use super::segment::{ColdBlock, Mark, OpenAs};
@@ -75,6 +76,7 @@ enum Fold {
     Open(Attempted),
     Uncertain(String),
     Operator(String),
+    Claim,
     Final,
 }
 
@@ -289,6 +291,7 @@ impl Track {
             (OpenAs::Uncertain, _) => Fold::Uncertain(String::new()),
             (OpenAs::Operator, Fold::Operator(why)) => Fold::Operator(why),
             (OpenAs::Operator, _) => Fold::Operator(String::new()),
+            (OpenAs::Claim, _) => Fold::Claim,
         };
     }
 
@@ -300,6 +303,8 @@ impl Track {
                 self.resent = facts.resend.unwrap_or(self.resent);
                 self.traces |= facts.resend.is_some();
             }
+            // That its Task is claimed says nothing of its age.
+            Kind::Released if matches!(self.phase, Fold::Claim) => {}
             Kind::Released => {
                 self.let_go = Some(facts.seq);
                 self.traces |= matches!(self.phase, Fold::Uncertain(_));
@@ -315,6 +320,7 @@ impl Track {
             Kind::Retry | Kind::Released => Fold::Waiting,
             Kind::Held => match facts.who {
                 None => Fold::Uncertain(reason),
+                Some(who) if who == MAILBOX => Fold::Claim,
                 Some(_) => Fold::Operator(reason),
             },
             Kind::Settled => Fold::Final,
@@ -408,6 +414,11 @@ impl Queue {
             }
             Fold::Operator(why) => {
                 live.phase = Phase::Operator(why);
+                device.kept_back += 1;
+                device.block(id, &live.keys);
+            }
+            Fold::Claim => {
+                live.phase = Phase::Claim;
                 device.kept_back += 1;
                 device.block(id, &live.keys);
             }

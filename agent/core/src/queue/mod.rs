@@ -14,6 +14,8 @@
 //!                       └──── cancelled | expired ◄── held
 //! ```
 //!
+//! A push that the cloud keeps as a Task begins as held, until the Task is claimed (`claim`).
+//!
 //! Order: per device the lowest id that is not parked goes first; a push whose order key has an earlier held push is
 //! parked behind it. One attempt a device at a time.
 //!
@@ -23,6 +25,7 @@
 
 mod accept;
 mod answer;
+mod claim;
 mod cold;
 mod command;
 mod device;
@@ -39,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub use accept::{Earlier, Known, OwnAnswer, Suspects};
+pub use claim::{MAILBOX, Taken};
 pub use cold::ColdFacts;
 pub use command::{BodyKept, Command, CommandError, Done, Ended, Ruling, Verb};
 pub use device::{DeviceConfig, Line, Reason};
@@ -157,6 +161,8 @@ enum Phase {
     Parked,
     Uncertain(String),
     Operator(String),
+    /// Found as a Task that is not claimed yet.
+    Claim,
     /// Joined this push and is settled with it.
     Follows(PushId),
 }

@@ -137,7 +137,7 @@ impl Queue {
             Phase::Waiting => self.waits_as(id, self.devices.get(&live.device)?),
             Phase::Parked | Phase::Follows(_) => State::Queued,
             Phase::Sending(_) => State::Sending,
-            Phase::Uncertain(_) | Phase::Operator(_) => State::Held,
+            Phase::Uncertain(_) | Phase::Operator(_) | Phase::Claim => State::Held,
         })
     }
 
@@ -163,6 +163,7 @@ impl Queue {
             Phase::Parked => Reason::Parked(device.blocker(id, &live.keys).unwrap_or(id)),
             Phase::Uncertain(why) => Reason::Uncertain(why.clone()),
             Phase::Operator(why) => Reason::Operator(why.clone()),
+            Phase::Claim => Reason::Claim,
             Phase::Follows(leader) => Reason::Joined(*leader),
         })
     }

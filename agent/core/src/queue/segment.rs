@@ -70,15 +70,17 @@ pub enum OpenAs {
     Completing = 3,
     Uncertain = 4,
     Operator = 5,
+    Claim = 6,
 }
 
 impl OpenAs {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Waiting,
         Self::Attempt,
         Self::Completing,
         Self::Uncertain,
         Self::Operator,
+        Self::Claim,
     ];
 
     pub fn from_number(number: i64) -> Option<Self> {
@@ -94,6 +96,7 @@ impl From<&Phase> for OpenAs {
             Phase::Sending(Attempted::Completing) => Self::Completing,
             Phase::Uncertain(_) => Self::Uncertain,
             Phase::Operator(_) => Self::Operator,
+            Phase::Claim => Self::Claim,
         }
     }
 }

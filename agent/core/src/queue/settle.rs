@@ -239,7 +239,9 @@ impl Queue {
         match live.phase {
             Phase::Waiting => device.waiting.remove(id),
             Phase::Sending(_) | Phase::Follows(_) => {}
-            Phase::Parked | Phase::Operator(_) | Phase::Uncertain(_) => self.unhold(id),
+            Phase::Parked | Phase::Operator(_) | Phase::Uncertain(_) | Phase::Claim => {
+                self.unhold(id);
+            }
         }
     }
 
@@ -256,7 +258,9 @@ impl Queue {
             Phase::Uncertain(_) => {
                 device.uncertain = device.uncertain.saturating_sub(1);
             }
-            Phase::Operator(_) => device.kept_back = device.kept_back.saturating_sub(1),
+            Phase::Operator(_) | Phase::Claim => {
+                device.kept_back = device.kept_back.saturating_sub(1);
+            }
             Phase::Parked => {}
             Phase::Waiting | Phase::Sending(_) | Phase::Follows(_) => return,
         }

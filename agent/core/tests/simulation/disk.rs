@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_core::push::{DeviceNo, Now, PushId, State, Timestamp};
 use agent_core::queue::{
     ColdBlock, ColdFacts, DeviceConfig, EventFacts, EventRow, Kind, Loader, Mark, Open, PushFacts,
-    Queue, ReplyTo, Row, SavedPrints, Segment, Stretch, Turn,
+    Queue, Row, SavedPrints, Segment, Stretch, Turn,
 };
 
 #[derive(Default)]
@@ -45,11 +45,7 @@ impl Disk {
                 keys: row.push.key_prints.clone(),
                 expires: row.expires,
                 joins: row.joins,
-                reply_to: row.push.callback.as_ref().map(|callback| ReplyTo {
-                    callback: callback.text.clone(),
-                    remote: row.push.remote.clone(),
-                    content_type: row.push.content_type.clone(),
-                }),
+                reply_to: row.push.reply_to(),
             }),
             Row::Copy {
                 id,

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod chaos;
+mod claim;
 mod disk;
 mod doubt;
 mod life;
