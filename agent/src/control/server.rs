@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::verbs::Verb;
@@ -73,10 +76,8 @@ impl Socket {
 
 /// One request, one answer. A caller who is slow, or gone, costs nothing but its seat.
 async fn answer(stream: UnixStream, control: &Control) {
-    match tokio::time::timeout(PATIENCE, converse(stream, control)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "control socket: caller lost"),
-        Err(_) => debug!("control socket: caller too slow"),
+    if let Err(error) = converse(stream, control).await {
+        debug!(%error, "control socket: caller lost, or too slow");
     }
 }
 
@@ -84,13 +85,26 @@ async fn converse(stream: UnixStream, control: &Control) -> std::io::Result<()> 
     let who = who(&stream)?;
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(LONGEST_REQUEST))
-        .read_line(&mut line)
-        .await?;
+    let mut reader = BufReader::new(reader.take(LONGEST_REQUEST));
+    timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let value = match Verb::read(line.trim()) {
-        Ok(verb) => control.perform(verb, &who).await.unwrap_or_else(error),
+        Ok(verb) => perform(verb, control, &who).await,
         Err(sentence) => error(sentence),
     };
+    timeout(PATIENCE, tell(&mut writer, &value)).await?
+}
+
+/// What was begun goes on, also when nobody waits for it any more. So who has waited for too long is told that, and not
+/// nothing, after which it would ask again.
+async fn perform(verb: Verb, control: &Control, who: &str) -> Value {
+    let unanswered = verb.unanswered();
+    match timeout(PATIENCE, control.perform(verb, who)).await {
+        Ok(done) => done.unwrap_or_else(error),
+        Err(_) => error(unanswered),
+    }
+}
+
+async fn tell(writer: &mut OwnedWriteHalf, value: &Value) -> std::io::Result<()> {
     writer.write_all(format!("{value}\n").as_bytes()).await?;
     writer.shutdown().await
 }
@@ -105,6 +119,7 @@ fn who(stream: &UnixStream) -> std::io::Result<String> {
 
 /// Callers at once; each is a person or a script.
 const SEATS: usize = 16;
+/// For asking, for what is to be done, and for hearing of it, each.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_REQUEST: u64 = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

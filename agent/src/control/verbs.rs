@@ -105,6 +105,31 @@ impl Verb {
         }
     }
 
+    /// What to do where nobody knows whether this was done. Done twice, some of it does harm: a second `resend` is a
+    /// second order.
+    pub fn unanswered(&self) -> String {
+        match self {
+            Self::Status
+            | Self::Devices
+            | Self::Queue { .. }
+            | Self::Why { .. }
+            | Self::Diag => {
+                "the agent gave no answer in time; look at its log, then ask again".to_owned()
+            }
+            Self::Reload => "the agent did not say what came of it; look at `wardpost status`, which says what is \
+                             applied, before you ask again"
+                .to_owned(),
+            Self::Hold { push, .. }
+            | Self::Release { push, .. }
+            | Self::Resend { push, .. }
+            | Self::Settle { push, .. }
+            | Self::Cancel { push, .. } => format!(
+                "the agent did not say what came of it: it may have been done, or may yet be. Look at `wardpost why \
+                 {push}` before you ask again"
+            ),
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Self::Status => "status",
