@@ -159,7 +159,7 @@ impl Texts {
         self.devices.as_ref().map_or(0, Vec::len)
     }
 
-    fn read(paths: &Paths) -> Self {
+    pub(super) fn read(paths: &Paths) -> Self {
         let folder = match paths.devices.try_exists() {
             Ok(false) => Folder::Missing,
             Ok(true) | Err(_) => Folder::There,
@@ -260,7 +260,7 @@ impl DeviceFile {
     }
 }
 
-fn read_settings(read: &FileText) -> (Settings, Vec<Problem>) {
+pub(super) fn read_settings(read: &FileText) -> (Settings, Vec<Problem>) {
     let file = &read.file;
     match &read.text {
         Ok(text) => {

@@ -6,6 +6,7 @@
 //! | values by key and type, every mistake noted | `values`, `notes` |
 //! | values as settings | `check`, `cloud`, `way`, `devices`, `transport`, `tls`, `hl7`, `delivery` |
 //! | what only several files together get wrong | `clash` |
+//! | what a stranger may see of the files | `shown` |
 //! | the last configuration that was applied, for a start without a good one | `good` |
 //!
 //! Only what passed is a [`Config`]. Nothing here opens a socket or reads a secret.
@@ -24,6 +25,7 @@ mod notes;
 mod problem;
 mod raw;
 mod repair;
+mod shown;
 mod spans;
 mod tls;
 mod transport;
@@ -42,6 +44,7 @@ use url::Url;
 
 pub use files::{Folder, Loaded, Paths, Texts, check, load, load_texts, reload};
 pub use problem::{Problem, Severity};
+pub use shown::{Shown, shown};
 pub use spans::Place;
 pub use tls::DeviceTls;
 

@@ -99,9 +99,9 @@ impl Notes {
         self.problems
     }
 
-    #[cfg(test)]
-    pub(super) fn known(&self) -> impl Iterator<Item = String> {
-        self.known.iter().map(|(table, key)| path_of(table, key))
+    /// Table and key of all that was asked for.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.known.iter().copied()
     }
 
     fn meant(&self, unknown: &Unknown) -> String {

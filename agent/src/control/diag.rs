@@ -3,17 +3,14 @@
 //! It says what runs, how it is configured, how it fares and what it complained of. It holds no secret, no clinical
 //! content, and nothing that a person typed as a reason.
 
-mod clean;
-
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use agent_core::queue::{Filter, Reason};
 use serde_json::{Map, Value, json};
 
 use super::{Control, look};
 use crate::clock;
-use crate::config::Paths;
+use crate::config::{self, Paths};
 use crate::store::StoreError;
 use crate::telemetry::LogRing;
 
@@ -26,7 +23,7 @@ pub struct Sources {
 
 pub(super) async fn bundle(control: &Control) -> Result<Value, StoreError> {
     let sources = control.sources.clone();
-    let files = tokio::task::spawn_blocking(move || files(&sources.config))
+    let files = tokio::task::spawn_blocking(move || config::shown(&sources.config))
         .await
         .map_err(|_| StoreError::Stopped)?;
     Ok(json!({
@@ -116,31 +113,6 @@ fn kind(reason: &Reason) -> &'static str {
     }
 }
 
-fn files(paths: &Paths) -> Value {
-    let mut found: Vec<PathBuf> = vec![paths.config.clone()];
-    let folder = std::fs::read_dir(&paths.devices).into_iter().flatten();
-    let mut devices: Vec<PathBuf> = folder
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "toml")
-        })
-        .take(MOST_FILES)
-        .collect();
-    devices.sort();
-    found.extend(devices);
-    found.iter().map(|path| file(path)).collect()
-}
-
-fn file(path: &Path) -> Value {
-    let lines = match std::fs::read_to_string(path) {
-        Ok(text) => Value::from(clean::lines(&text)),
-        Err(error) => Value::from(format!("cannot be read: {error}")),
-    };
-    json!({ "file": path.display().to_string(), "lines": lines })
-}
-
 /// The newest lines of the log, oldest first.
 fn log(logs: &LogRing) -> Value {
     let (mut lines, _) = logs.page(LOG_LINES, None);
@@ -151,5 +123,4 @@ fn log(logs: &LogRing) -> Value {
 /// Fields of `/proc/self/status`.
 const PROCESS: [&str; 5] = ["VmRSS", "VmHWM", "VmSize", "Threads", "FDSize"];
 const MOST_WAITING: usize = 10_000;
-const MOST_FILES: usize = 1_000;
 const LOG_LINES: usize = 500;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::devices::Defaults;
+use super::super::notes::path_of;
 use super::super::{check as agent_file, devices as device_file};
 use super::*;
 
@@ -18,8 +19,12 @@ fn known_keys() -> BTreeSet<String> {
         limits: &settings.limits,
     };
     let (_, device) = device_file::read(Path::new("chem.toml"), "", defaults);
-    let agent = agent.known().map(|key| format!("wardpost.toml {key}"));
-    let device = device.known().map(|key| format!("devices.d {key}"));
+    let agent = agent
+        .known()
+        .map(|(table, key)| format!("wardpost.toml {}", path_of(table, key)));
+    let device = device
+        .known()
+        .map(|(table, key)| format!("devices.d {}", path_of(table, key)));
     let tables = [
         "cloud",
         "map",
