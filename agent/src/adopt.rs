@@ -1,6 +1,7 @@
 //! Devices without a file, where the site allows them: taken in when the first push names one.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use agent_core::push::DeviceNo;
 use agent_core::route::Remote;
@@ -31,6 +32,9 @@ impl Adopter {
         if let Some(no) = devices.by_name(&name) {
             return Ok(no);
         }
+        if let Some(file) = devices.file_without_address() {
+            return Err(AdoptError::Unread(file.to_owned()));
+        }
         if devices.iter().count() >= rules.max_devices {
             return Err(AdoptError::TooMany(rules.max_devices));
         }
@@ -57,6 +61,11 @@ pub enum AdoptError {
     TooMany(usize),
     #[error("the address cannot be used without a file")]
     Address,
+    #[error(
+        "{} cannot be used and may be about this address, so no device without a file is taken in; see `wardpost check`",
+        _0.display()
+    )]
+    Unread(PathBuf),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -71,6 +80,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::config::Broken;
     use crate::dispatch::Dispatch;
     use crate::lines::LineNeeds;
     use crate::site::Rules;
@@ -95,11 +105,18 @@ mod tests {
 
     /// Lines are told to stop before they begin, so that nothing is dialled.
     fn adopter(state: &Path, most: usize) -> Adopter {
-        let rules = Rules {
+        adopter_by(state, allowing(most))
+    }
+
+    fn allowing(most: usize) -> Rules {
+        Rules {
             unmapped: Unmapped::Allow(vec!["10.0.0.0/8".parse::<Network>().unwrap()]),
             max_devices: most,
             ..rules()
-        };
+        }
+    }
+
+    fn adopter_by(state: &Path, rules: Rules) -> Adopter {
         let site = Site::new(Devices::new([], rules).unwrap());
         let dispatch = Dispatch::default();
         let running = Opened::open(state)
@@ -167,5 +184,55 @@ mod tests {
             refused.to_string().contains("map devices by file"),
             "{refused}"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_taken_in_while_a_file_cannot_be_read_that_may_be_about_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let unread = Broken {
+            file: "/etc/wardpost/devices.d/chem.toml".into(),
+            name: None,
+            address: None,
+            aliases: Vec::new(),
+            problems: Vec::new(),
+        };
+        let rules = Rules {
+            broken: vec![unread],
+            ..allowing(10)
+        };
+        let known = [(DeviceNo(7), "mllp://10.20.0.8:2575".to_owned())];
+        let devices = Devices::with_known(HashMap::new(), known, rules.clone()).unwrap();
+        assert_eq!(devices.iter().count(), 0, "nor what was taken in before");
+        let refused = adopter_by(folder.path(), rules)
+            .adopt(ANALYZER)
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("chem.toml"), "{refused}");
+    }
+
+    #[test]
+    fn an_alias_of_a_broken_file_belongs_to_its_device() {
+        let elsewhere = Broken {
+            file: "/etc/wardpost/devices.d/chem.toml".into(),
+            name: Some("chem".into()),
+            address: Some("mllp://10.20.0.9:2575".parse().unwrap()),
+            aliases: vec!["mllp://10.20.0.7:2575".into(), "chemistry".into()],
+            problems: Vec::new(),
+        };
+        let rules = Rules {
+            broken: vec![elsewhere],
+            ..allowing(10)
+        };
+        let devices = Devices::new([], rules).unwrap();
+        for remote in [
+            "mllp://10.20.0.7:2575?encoding=utf-8",
+            "mllp://10.20.0.9:2575",
+            "device://chem",
+            "chemistry",
+        ] {
+            assert!(devices.broken_file(remote).is_some(), "{remote}");
+        }
+        assert!(devices.broken_file("mllp://10.20.0.8:2575").is_none());
+        assert!(devices.file_without_address().is_none());
     }
 }

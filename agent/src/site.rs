@@ -129,6 +129,7 @@ impl Devices {
         let mut devices = mapped;
         for (no, name) in known {
             if files.broken_file(&name).is_none()
+                && files.file_without_address().is_none()
                 && let Route::Allowed(remote) = files.resolve(&name)
                 && let Some(device) = unmapped(remote, &rules.unmapped_policy)
             {
@@ -149,16 +150,26 @@ impl Devices {
     /// The file that would map this remote if it could be used. Such a device is off, and nothing else may stand in for
     /// it: its file may have said how to speak to it.
     pub fn broken_file(&self, remote: &str) -> Option<&Path> {
-        let address = remote.parse::<Address>().ok()?;
+        let address = remote.parse::<Address>().ok();
+        let same = |text: &str| text == remote || address.is_some() && text.parse().ok() == address;
         let meant = |broken: &&Broken| {
             let named = broken.name.as_deref().map(Address::of_device);
-            broken.address.as_ref() == Some(&address) || named.as_ref() == Some(&address)
+            let known = [&broken.address, &named];
+            (address.is_some() && known.contains(&&address))
+                || broken.aliases.iter().any(|alias| same(alias))
         };
-        self.rules
-            .broken
-            .iter()
-            .find(meant)
-            .map(|broken| broken.file.as_path())
+        self.first_broken(meant)
+    }
+
+    /// A file of which not even the address is known. It may be about any device that has no other file, and may say how
+    /// to speak to it, so none is taken in while there is such a file.
+    pub fn file_without_address(&self) -> Option<&Path> {
+        self.first_broken(|broken| broken.address.is_none())
+    }
+
+    fn first_broken(&self, is_it: impl Fn(&&Broken) -> bool) -> Option<&Path> {
+        let found = self.rules.broken.iter().find(is_it)?;
+        Some(&found.file)
     }
 
     /// Where a ping to a mapped host goes.

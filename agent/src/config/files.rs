@@ -8,6 +8,7 @@ use super::check::{self, Settings};
 use super::delivery::Delivery;
 use super::devices::{self, Claims, Defaults, Sheet};
 use super::problem::{self, Problem};
+use super::values::Found;
 use super::{Broken, Config, DeviceConfig, clash};
 
 /// Where the configuration is.
@@ -254,6 +255,13 @@ impl DeviceFile {
                 file: self.file,
                 name: self.sheet.claims.name.map(|found| found.value),
                 address: self.sheet.claims.address,
+                aliases: self
+                    .sheet
+                    .claims
+                    .aliases
+                    .into_iter()
+                    .map(Found::into_value)
+                    .collect(),
                 problems: self.problems,
             })),
         }

@@ -245,6 +245,7 @@ pub struct Broken {
     /// Its device, as far as the file could be read.
     pub name: Option<String>,
     pub address: Option<Address>,
+    pub aliases: Vec<String>,
     pub problems: Vec<Problem>,
 }
 
