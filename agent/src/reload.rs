@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::cloud::settings::Settings;
 use crate::config::good::GoodCopy;
-use crate::config::{self, Config, DeviceConfig, Folder, Loaded, Paths, Texts};
+use crate::config::{self, Config, DeviceConfig, Folder, Loaded, Paths};
 use crate::lines::RunningLines;
 use crate::pulse::Tether;
 use crate::site::{Devices, Rules, Site};
@@ -259,15 +259,15 @@ impl From<StoreError> for Refused {
 /// Keeps what is applied for a start without a good `wardpost.toml`. Without the copy the agent is as good as before.
 async fn keep(state: &Path, applied: Timestamp, loaded: Loaded) {
     let state = state.to_owned();
-    let keeping = tokio::task::spawn_blocking(move || keep_now(&state, applied, loaded.texts));
+    let keeping = tokio::task::spawn_blocking(move || keep_now(&state, applied, loaded));
     if let Err(error) = keeping.await {
         warn!(%error, "no copy of the configuration is kept");
     }
 }
 
 /// The same at once, for a start.
-pub fn keep_now(state: &Path, applied: Timestamp, texts: Texts) {
-    if let Err(error) = (GoodCopy { applied, texts }).keep(state) {
+pub fn keep_now(state: &Path, applied: Timestamp, loaded: Loaded) {
+    if let Err(error) = GoodCopy::of(applied, loaded).keep(state) {
         warn!(
             error = &error as &dyn std::error::Error,
             "no copy of the configuration is kept"

@@ -7,9 +7,10 @@
 //! | --- | --- |
 //! | `applied` | when, in milliseconds of UTC |
 //! | `config` | path and text of `wardpost.toml` |
-//! | `devices` | path and text of every device file that could be read, also of one whose device is off for its mistakes |
+//! | `devices` | path and text of every device file; of one whose device is off for its mistakes only the path |
 //!
-//! It holds no secret, since no file does: a `wardpost.toml` with one is refused and so never applied.
+//! A file that holds a secret is refused, and the text of a refused file is not kept. Its path is: that there is such a
+//! file decides what may be done without it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,7 +20,8 @@ use std::path::{Path, PathBuf};
 use agent_core::push::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::files::{FileText, Folder, Texts};
+use super::files::{FileText, Folder, Loaded, Texts};
+use super::problem::Problem;
 
 /// A configuration that was applied, and when.
 #[derive(Clone, Debug)]
@@ -52,10 +54,22 @@ struct Kept {
 #[derive(Serialize, Deserialize)]
 struct KeptFile {
     path: PathBuf,
-    text: String,
+    text: Option<String>,
 }
 
 impl GoodCopy {
+    /// The copy of what was applied.
+    pub fn of(applied: Timestamp, loaded: Loaded) -> Self {
+        let mut texts = loaded.texts;
+        let broken = loaded.config.broken;
+        for file in texts.devices.iter_mut().flatten() {
+            if broken.iter().any(|broken| broken.file == file.file) {
+                file.text = Err(was_off(&file.file));
+            }
+        }
+        Self { applied, texts }
+    }
+
     /// The copy in this state directory, `None` if there is none yet.
     pub fn find(state: &Path) -> Result<Option<Self>, CopyError> {
         let path = state.join(NAME);
@@ -73,8 +87,7 @@ impl GoodCopy {
     /// Replaces the copy in this state directory. After an error or a power cut it is the old one or the new one.
     pub fn keep(&self, state: &Path) -> Result<(), CopyError> {
         let path = state.join(NAME);
-        let replace = |kept: Option<Kept>| {
-            let Some(kept) = kept else { return Ok(()) };
+        let replace = |kept: Kept| {
             write(&state.join(BESIDE), &serde_json::to_vec_pretty(&kept)?)?;
             fs::rename(state.join(BESIDE), &path)?;
             File::open(state)?.sync_all()
@@ -85,30 +98,36 @@ impl GoodCopy {
         })
     }
 
-    fn kept(&self) -> Option<Kept> {
+    fn kept(&self) -> Kept {
         let devices = self.texts.devices.iter().flatten();
-        Some(Kept {
+        Kept {
             applied: self.applied.0,
-            config: KeptFile::of(&self.texts.config)?,
-            devices: devices.filter_map(KeptFile::of).collect(),
-        })
+            config: KeptFile::of(&self.texts.config),
+            devices: devices.map(KeptFile::of).collect(),
+        }
     }
 }
 
 impl KeptFile {
-    fn of(file: &FileText) -> Option<Self> {
-        Some(Self {
+    fn of(file: &FileText) -> Self {
+        Self {
             path: file.file.clone(),
-            text: file.text.as_ref().ok()?.clone(),
-        })
+            text: file.text.as_ref().ok().cloned(),
+        }
     }
+}
+
+fn was_off(file: &Path) -> Problem {
+    let message = "could not be used when this copy of the configuration was made";
+    let fix = "correct it and wardpost.toml, then `wardpost reload`";
+    Problem::with_file(file.to_owned(), message.to_owned(), fix)
 }
 
 impl From<Kept> for GoodCopy {
     fn from(kept: Kept) -> Self {
         let file = |kept: KeptFile| FileText {
+            text: kept.text.ok_or_else(|| was_off(&kept.path)),
             file: kept.path,
-            text: Ok(kept.text),
         };
         Self {
             applied: Timestamp(kept.applied),
@@ -156,11 +175,9 @@ mod tests {
         fs::write(&paths.config, AGENT).unwrap();
         let chem = "name = \"chem\"\nurl = \"mllp://10.0.0.7:2575\"\n";
         fs::write(paths.devices.join("chem.toml"), chem).unwrap();
-        fs::write(paths.devices.join("bad.toml"), "name = 3\n").unwrap();
-        let applied = GoodCopy {
-            applied: Timestamp(17),
-            texts: load(&paths).unwrap().texts,
-        };
+        let bad = "name = \"bad\"\n[tls]\nclient_key = \"s3cr3t\"\n";
+        fs::write(paths.devices.join("bad.toml"), bad).unwrap();
+        let applied = GoodCopy::of(Timestamp(17), load(&paths).unwrap());
         assert!(GoodCopy::find(folder.path()).unwrap().is_none());
         applied.keep(folder.path()).unwrap();
         applied.keep(folder.path()).unwrap();
@@ -170,6 +187,8 @@ mod tests {
         let config = load_texts(found.texts).unwrap().config;
         assert_eq!(config.devices.len(), 1);
         assert_eq!(config.broken.len(), 1, "what was off stays off");
+        let copy = fs::read_to_string(folder.path().join(NAME)).unwrap();
+        assert!(!copy.contains("s3cr3t"), "{copy}");
         let mode = fs::metadata(folder.path().join(NAME))
             .unwrap()
             .permissions();

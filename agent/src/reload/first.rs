@@ -81,7 +81,7 @@ impl First {
     /// Keeps a good copy of what the agent has started with, unless that is one, or less than it should be.
     pub fn keep(&self, state: &Path) {
         if self.source == Source::Files && self.problems.is_empty() {
-            super::keep_now(state, self.applied, self.loaded.texts.clone());
+            super::keep_now(state, self.applied, self.loaded.clone());
         }
     }
 
