@@ -218,19 +218,8 @@ impl Story {
         serde_json::from_str(&ran.stdout).expect("push.mjs prints JSON")
     }
 
-    /// Runs the `medplum` command with the bench's client, in a home of its own.
     fn command_line(&self, words: &[&str]) -> Ran {
-        let home = self.bench.path("");
-        let mut command = medplum();
-        command
-            .args(words)
-            .current_dir(&home)
-            .env("HOME", &home)
-            .env("MEDPLUM_BASE_URL", self.cloud());
-        command
-            .env("MEDPLUM_CLIENT_ID", CLIENT)
-            .env("MEDPLUM_CLIENT_SECRET", SECRET);
-        self.bench.run(&mut command)
+        command_line(&self.bench, words)
     }
 
     /// The fields of the first message, as the peer's own parser found them.
@@ -245,13 +234,7 @@ impl Story {
     }
 
     fn cloud(&self) -> String {
-        let log =
-            std::fs::read_to_string(self.bench.path("cloud.log")).expect("the stub has a log");
-        let address = log
-            .split("listening on ")
-            .nth(1)
-            .and_then(|rest| rest.lines().next());
-        format!("{}/", address.expect("the stub says where it listens"))
+        cloud_url(&self.bench)
     }
 }
 
@@ -343,7 +326,31 @@ fn check_fixtures(folder: &Path) -> Ran {
     scenarios::bench::run(&mut command).expect("node runs")
 }
 
-fn node() -> Command {
+/// Runs the `medplum` command with the bench's client, in the folder of the bench, which is its home, too.
+pub(crate) fn command_line(bench: &Bench, words: &[&str]) -> Ran {
+    let home = bench.path("");
+    let mut command = medplum();
+    command
+        .args(words)
+        .current_dir(&home)
+        .env("HOME", &home)
+        .env("MEDPLUM_BASE_URL", cloud_url(bench))
+        .env("MEDPLUM_CLIENT_ID", CLIENT)
+        .env("MEDPLUM_CLIENT_SECRET", SECRET);
+    bench.run(&mut command)
+}
+
+/// Where the stub listens, as a process of its own.
+pub(crate) fn cloud_url(bench: &Bench) -> String {
+    let log = std::fs::read_to_string(bench.path("cloud.log")).expect("the stub has a log");
+    let address = log
+        .split("listening on ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    format!("{}/", address.expect("the stub says where it listens"))
+}
+
+pub(crate) fn node() -> Command {
     let kind = if cfg!(target_arch = "aarch64") {
         "arm64"
     } else {

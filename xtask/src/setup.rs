@@ -14,7 +14,8 @@ use crate::run::{output, root, run, run_quietly, succeeds};
 /// Brings what `cargo xtask test` needs.
 pub(crate) fn everything() -> Result<()> {
     debian(&[BUILD, TESTS].concat())?;
-    npm_packages()?;
+    npm_packages(&peers())?;
+    npm_packages(&root().join(EXAMPLE))?;
     python_packages()
 }
 
@@ -135,21 +136,25 @@ fn apt_get(words: &[&str]) -> Command {
     command
 }
 
-fn npm_packages() -> Result<()> {
-    let stamp = Stamp::of("package-lock.json", "node_modules/.installed");
+/// The example whose Bots are built and tried by the tests.
+const EXAMPLE: &str = "docs/examples/lab-order";
+
+fn npm_packages(folder: &Path) -> Result<()> {
+    let name = folder.strip_prefix(root()).unwrap_or(folder).display();
+    let stamp = Stamp::of(folder, "package-lock.json", "node_modules/.installed");
     if stamp.is_fresh() {
-        println!("setup: npm packages are there");
+        println!("setup: npm packages of {name} are there");
         return Ok(());
     }
-    println!("setup: installing npm packages");
+    println!("setup: installing npm packages of {name}");
     run(Command::new("npm")
         .args(["ci", "--loglevel=error"])
-        .current_dir(peers()))?;
+        .current_dir(folder))?;
     stamp.renew()
 }
 
 fn python_packages() -> Result<()> {
-    let stamp = Stamp::of("requirements.txt", ".venv/.installed");
+    let stamp = Stamp::of(&peers(), "requirements.txt", ".venv/.installed");
     if stamp.is_fresh() {
         println!("setup: Python packages are there");
         return Ok(());
@@ -184,10 +189,10 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(lock: &str, copy: &str) -> Self {
+    fn of(folder: &Path, lock: &str, copy: &str) -> Self {
         Self {
-            lock: peers().join(lock),
-            copy: peers().join(copy),
+            lock: folder.join(lock),
+            copy: folder.join(copy),
         }
     }
 

@@ -78,6 +78,11 @@ impl Http {
             .await
     }
 
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Reply> {
+        self.request(Method::PUT, path, FHIR, body.to_string())
+            .await
+    }
+
     async fn request(
         &self,
         method: Method,
