@@ -8,11 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::access::Created;
 use crate::fhir::created_at;
 use crate::http::Call;
+use crate::oauth::Caller;
 use crate::outcome::Outcome;
 use crate::server::Server;
-use crate::store::{Change, text};
+use crate::store::text;
 
 /// Keeps the body, whatever it is. A FHIR Binary in JSON is taken as that.
 pub(crate) async fn create(server: &Arc<Server>, mut call: Call) -> Result<Response, Outcome> {
@@ -26,7 +28,9 @@ pub(crate) async fn create(server: &Arc<Server>, mut call: Call) -> Result<Respo
     if text(&binary, "resourceType") != "Binary" {
         return Err(Outcome::invalid("Incorrect resource type: expected Binary"));
     }
-    let created = server.write(Change::Create(binary)).await?;
+    let created = match call.caller.create(server, binary, "").await? {
+        Created::Now(created) | Created::Before(created) => created,
+    };
     let mut shown = without_data(&created);
     shown["url"] = json!(format!(
         "{}fhir/R4/Binary/{}",
@@ -37,8 +41,8 @@ pub(crate) async fn create(server: &Arc<Server>, mut call: Call) -> Result<Respo
 }
 
 /// The bytes, under the content type that they came with.
-pub(crate) fn read(server: &Server, id: &str) -> Result<Response, Outcome> {
-    let binary = server.read("Binary", id)?;
+pub(crate) fn read(server: &Server, caller: &Caller, id: &str) -> Result<Response, Outcome> {
+    let binary = caller.read(server, "Binary", id)?;
     let data = STANDARD
         .decode(text(&binary, "data"))
         .map_err(|_| Outcome::failed())?;

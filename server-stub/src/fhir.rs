@@ -1,6 +1,6 @@
 //! FHIR REST: create, read, update, patch, delete and search of any resource type.
 //!
-//! Resources are kept as they come; nothing checks them against their definitions, and no access policy limits anybody.
+//! Resources are kept as they come; nothing checks them against their definitions.
 
 use std::sync::Arc;
 
@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::http::{Call, Query};
+use crate::access::Created;
+use crate::http::Call;
 use crate::outcome::{Outcome, fhir_json};
+use crate::policy::Interaction;
 use crate::search::Search;
 use crate::server::Server;
-use crate::store::{Change, Edit, Name, text};
+use crate::store::{Edit, Name, text};
 use crate::{binary, history, operations};
 
 /// Answers one request below `fhir/R4/`.
@@ -31,18 +33,18 @@ pub(crate) async fn route(server: &Arc<Server>, call: Call) -> Result<Response, 
         }
         [kind, ..] if !is_type(kind) => Err(Outcome::not_found()),
         ["Binary"] if call.method == Method::POST => binary::create(server, call).await,
-        ["Binary", id] if call.method == Method::GET => binary::read(server, id),
+        ["Binary", id] if call.method == Method::GET => binary::read(server, &call.caller, id),
         [kind] => at_type(server, kind, call).await,
         [kind, id] => at_instance(server, Name::new(kind, id), call).await,
         [kind, id, "_history"] if call.method == Method::GET => {
-            history::read(server, Name::new(kind, id), &call.query).await
+            let name = Name::new(kind, id);
+            call.caller.past(server, Interaction::History, &name)?;
+            history::read(server, name, &call.query).await
         }
         [kind, id, "_history", version] if call.method == Method::GET => {
             let name = Name::new(kind, id);
-            let found = server.store.version(name, (*version).to_owned()).await?;
-            found
-                .map(|resource| answer(StatusCode::OK, &resource))
-                .ok_or_else(Outcome::not_found)
+            let found = call.caller.version(server, name, version).await?;
+            Ok(answer(StatusCode::OK, &found))
         }
         _ => Err(Outcome::not_found()),
     }
@@ -52,7 +54,7 @@ async fn at_type(server: &Server, kind: &str, mut call: Call) -> Result<Response
     match call.method {
         Method::GET => {
             let search = Search::parse(&call.query)?;
-            let found = search.run(&server.store.current, kind);
+            let found = call.caller.find(server, kind, &search)?;
             let bundle = found.bundle(&server.base_url, kind, &call.query, &search);
             Ok(fhir_json(StatusCode::OK, &bundle))
         }
@@ -63,79 +65,44 @@ async fn at_type(server: &Server, kind: &str, mut call: Call) -> Result<Response
                 members.remove("id");
             }
             let condition = call.header(&IF_NONE_EXIST).to_owned();
-            create(server, kind, resource, &condition).await
+            match call.caller.create(server, resource, &condition).await? {
+                Created::Now(resource) => Ok(created_at(server, &resource)),
+                Created::Before(resource) => Ok(answer(StatusCode::OK, &resource)),
+            }
         }
         _ => Err(Outcome::method_not_allowed()),
-    }
-}
-
-/// Creates a resource, unless one fits the condition (`If-None-Exist`).
-async fn create(
-    server: &Server,
-    kind: &str,
-    resource: Value,
-    condition: &str,
-) -> Result<Response, Outcome> {
-    if condition.is_empty() {
-        return Ok(created_at(
-            server,
-            &*server.write(Change::Create(resource)).await?,
-        ));
-    }
-    // Held over look and write, so that of two callers with one condition only one creates.
-    let _turn = server.conditional.lock().await;
-    let query = condition
-        .split_once('?')
-        .map_or(condition, |(_, query)| query);
-    let found = Search::parse(&Query::parse(query))?.run(&server.store.current, kind);
-    match found.page.as_slice() {
-        [] => Ok(created_at(
-            server,
-            &*server.write(Change::Create(resource)).await?,
-        )),
-        [one] => Ok(answer(StatusCode::OK, one)),
-        _ => Err(Outcome::multiple_matches()),
     }
 }
 
 async fn at_instance(server: &Server, name: Name, mut call: Call) -> Result<Response, Outcome> {
     let if_match = version_of(call.header(&header::IF_MATCH));
     match call.method {
-        Method::GET => Ok(answer(StatusCode::OK, &*server.read(&name.kind, &name.id)?)),
+        Method::GET => {
+            let resource = call.caller.read(server, &name.kind, &name.id)?;
+            Ok(answer(StatusCode::OK, &resource))
+        }
         Method::PUT => {
             let resource = of_type(&name.kind, call.json().await?)?;
             if text(&resource, "id") != name.id {
                 return Err(Outcome::invalid("Incorrect ID"));
             }
-            edit(server, name, if_match, Edit::Replace(resource)).await
+            let edit = Edit::Replace(resource);
+            let edited = call.caller.edit(server, name, if_match, edit).await?;
+            Ok(answer(StatusCode::OK, &edited))
         }
         Method::PATCH => {
             let steps = serde_json::from_value(call.json().await?)
                 .map_err(|_| Outcome::invalid("The patch is not a JSON Patch"))?;
-            edit(server, name, if_match, Edit::Patch(steps)).await
+            let edit = Edit::Patch(steps);
+            let edited = call.caller.edit(server, name, if_match, edit).await?;
+            Ok(answer(StatusCode::OK, &edited))
         }
         Method::DELETE => {
-            server.write(Change::Delete(name)).await?;
+            call.caller.delete(server, name).await?;
             Ok(Outcome::all_ok().into_response())
         }
         _ => Err(Outcome::method_not_allowed()),
     }
-}
-
-async fn edit(
-    server: &Server,
-    name: Name,
-    if_match: Option<String>,
-    edit: Edit,
-) -> Result<Response, Outcome> {
-    let edited = server
-        .write(Change::Edit {
-            name,
-            if_match,
-            edit,
-        })
-        .await?;
-    Ok(answer(StatusCode::OK, &edited))
 }
 
 /// A created resource, with where it is.

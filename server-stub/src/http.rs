@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tracing::debug;
 
 use crate::faults::When;
+use crate::oauth::Caller;
 use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::{agents, fhir, oauth};
@@ -26,6 +27,7 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// Path and query as they came.
     pub(crate) target: String,
+    pub(crate) caller: Arc<Caller>,
     body: Body,
 }
 
@@ -86,8 +88,18 @@ async fn answer(server: &Arc<Server>, call: Call) -> Result<Response, Outcome> {
 impl Call {
     fn new(server: &Server, path: &str, request: Request) -> Result<Self, Outcome> {
         let (parts, body) = request.into_parts();
-        oauth::authenticate(server, &parts.headers)?;
-        Ok(Self {
+        let caller = oauth::authenticate(server, &parts.headers)?;
+        Ok(Self::of(
+            Arc::new(caller),
+            path,
+            Request::from_parts(parts, body),
+        ))
+    }
+
+    /// A request of a caller who is known.
+    pub(crate) fn of(caller: Arc<Caller>, path: &str, request: Request) -> Self {
+        let (parts, body) = request.into_parts();
+        Self {
             method: parts.method,
             path: path
                 .split('/')
@@ -101,8 +113,9 @@ impl Call {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             headers: parts.headers,
+            caller,
             body,
-        })
+        }
     }
 
     /// The body as JSON; no body is an empty object.

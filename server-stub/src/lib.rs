@@ -4,7 +4,7 @@
 //! By default it behaves as a real server does, which forgets a push for an agent that is away. With
 //! [`Options::keep_pushes`] every push is kept until it is answered.
 //!
-//! It refuses to be more: no users, no access policies, no validation of resources, no encryption. It is for 127.0.0.1.
+//! It refuses to be more: no users, no validation of resources. It is for 127.0.0.1.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod access;
 mod agents;
 mod binary;
 mod cloud;
@@ -32,6 +33,7 @@ mod oauth;
 mod operations;
 mod outcome;
 mod patch;
+mod policy;
 mod search;
 mod seed;
 mod server;

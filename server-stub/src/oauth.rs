@@ -20,13 +20,15 @@ use uuid::Uuid;
 use crate::http::{MAX_JSON, Query, read_body};
 use crate::jwt::Claims;
 use crate::outcome::Outcome;
+use crate::policy::{self, Policy};
 use crate::server::Server;
 use crate::store::text;
 
-/// An authenticated client.
+/// Who does something: an authenticated client, or a Bot that runs.
 pub(crate) struct Caller {
-    /// Its `ClientApplication`.
-    client: Arc<Value>,
+    /// Its `ClientApplication` or `Bot`.
+    profile: Arc<Value>,
+    pub(crate) policy: Arc<Policy>,
 }
 
 /// A refusal in OAuth's words. Always a 400, as on a real server.
@@ -88,7 +90,7 @@ pub(crate) fn authenticate(server: &Server, headers: &HeaderMap) -> Result<Calle
 impl Caller {
     pub(crate) fn by_token(server: &Server, token: &str) -> Option<Self> {
         let claims = server.signer.verify(token, Timestamp::now().as_second())?;
-        active_client(server, &claims.client_id).map(|client| Self { client })
+        active_client(server, &claims.client_id).map(|client| Self::of(server, client))
     }
 
     fn by_secret(server: &Server, id: &str, secret: &str) -> Result<Self, Refusal> {
@@ -108,36 +110,57 @@ impl Caller {
             .count()
             > 0;
         if right {
-            Ok(Self { client })
+            Ok(Self::of(server, client))
         } else {
             Err(Refusal("Invalid secret"))
         }
     }
 
+    /// A profile with what its membership allows it.
+    pub(crate) fn of(server: &Server, profile: Arc<Value>) -> Self {
+        let reference = reference(&profile);
+        let membership = membership(server, &reference);
+        let policy = Policy::of(&server.store.current, &reference, membership.as_deref());
+        Self {
+            profile,
+            policy: Arc::new(policy),
+        }
+    }
+
+    /// Such as `ClientApplication/7c2e`.
+    pub(crate) fn reference(&self) -> String {
+        reference(&self.profile)
+    }
+
     fn id(&self) -> &str {
-        text(&self.client, "id")
+        text(&self.profile, "id")
     }
 
     /// What a client is shown of itself: not its secrets.
     fn session(&self, server: &Server) -> Value {
         let project = project(server);
-        let mut profile = (*self.client).clone();
+        let mut profile = (*self.profile).clone();
         if let Some(members) = profile.as_object_mut() {
             members.remove("secret");
             members.remove("retiringSecret");
         }
-        let reference = format!("ClientApplication/{}", self.id());
+        let reference = self.reference();
+        let membership = membership(server, &reference);
+        let limits = membership
+            .as_deref()
+            .and_then(|membership| policy::limits(&server.store.current, membership));
+        let id = membership.map(|membership| text(&membership, "id").to_owned());
         json!({
             "project": { "resourceType": "Project", "id": text(&project, "id"), "name": text(&project, "name") },
             "membership": {
                 "resourceType": "ProjectMembership",
-                "id": membership(server, &reference),
+                "id": id,
                 "user": { "reference": reference },
                 "profile": { "reference": reference },
             },
             "profile": profile,
             "config": { "resourceType": "UserConfiguration", "menu": [] },
-            "accessPolicy": { "resourceType": "AccessPolicy", "resource": [{ "resourceType": "*" }] },
+            "accessPolicy": { "resourceType": "AccessPolicy", "resource": limits.unwrap_or_else(|| vec![json!({ "resourceType": "*" })]) },
         })
     }
 }
@@ -165,7 +188,7 @@ fn grant(server: &Server, headers: &HeaderMap, form: &Query) -> Result<Value, Re
 
 /// A token and what a real server says with it.
 fn login(server: &Server, caller: &Caller) -> Value {
-    let lifetime = lifetime(text(&caller.client, "accessTokenLifetime"))
+    let lifetime = lifetime(text(&caller.profile, "accessTokenLifetime"))
         .unwrap_or(server.settings.token_lifetime);
     let token = server.signer.sign(&claims(server, caller.id(), lifetime));
     let project = project(server);
@@ -182,7 +205,7 @@ fn login(server: &Server, caller: &Caller) -> Value {
         },
         "profile": {
             "reference": format!("ClientApplication/{}", caller.id()),
-            "display": text(&caller.client, "name"),
+            "display": text(&caller.profile, "name"),
         },
         "smart_style_url": format!("{}fhir/R4/.well-known/smart-styles.json", server.base_url),
         "need_patient_banner": false,
@@ -214,12 +237,16 @@ fn active_client(server: &Server, id: &str) -> Option<Arc<Value>> {
     active.then_some(client)
 }
 
-fn project(server: &Server) -> Arc<Value> {
+pub(crate) fn project(server: &Server) -> Arc<Value> {
     let projects = server.store.current.find("Project", |_| true);
     projects.into_iter().next().unwrap_or_default()
 }
 
-fn membership(server: &Server, profile: &str) -> Option<String> {
+fn reference(profile: &Value) -> String {
+    format!("{}/{}", text(profile, "resourceType"), text(profile, "id"))
+}
+
+pub(crate) fn membership(server: &Server, profile: &str) -> Option<Arc<Value>> {
     let memberships = server
         .store
         .current
@@ -229,9 +256,7 @@ fn membership(server: &Server, profile: &str) -> Option<String> {
                 .and_then(Value::as_str)
                 == Some(profile)
         });
-    memberships
-        .first()
-        .map(|membership| text(membership, "id").to_owned())
+    memberships.into_iter().next()
 }
 
 fn scripted_refusal(server: &Server) -> Option<Response> {

@@ -50,6 +50,10 @@ impl Outcome {
         )
     }
 
+    pub(crate) fn forbidden() -> Self {
+        Self::refused(StatusCode::FORBIDDEN, "forbidden", "forbidden", "Forbidden")
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::refused(StatusCode::NOT_FOUND, "not-found", "not-found", "Not found")
     }

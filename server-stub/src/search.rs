@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::http::Query;
 use crate::outcome::Outcome;
+use crate::policy::{Interaction, Policy};
 use crate::store::Current;
 use order::Order;
 
@@ -67,8 +68,11 @@ impl Search {
         Ok(search)
     }
 
-    pub(crate) fn run(&self, current: &Current, kind: &str) -> Found {
-        let all = current.find(kind, |resource| self.fits(resource));
+    /// Finds what fits, as far as a policy shows it.
+    pub(crate) fn run(&self, current: &Current, kind: &str, policy: &Policy) -> Found {
+        let all = current.find(kind, |resource| {
+            self.fits(resource) && policy.allows(Interaction::Search, resource)
+        });
         let all = self.order.sort(all);
         let total = all.len();
         let count = self.count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT);
@@ -76,7 +80,7 @@ impl Search {
         Found { total, page }
     }
 
-    fn fits(&self, resource: &Value) -> bool {
+    pub(crate) fn fits(&self, resource: &Value) -> bool {
         self.filters.iter().all(|filter| filter.fits(resource))
     }
 }
@@ -184,8 +188,9 @@ impl Filter {
                 if let Some(reference) = member("reference") {
                     return reference == wanted || reference.rsplit('/').next() == Some(wanted);
                 }
-                if let Some(codings) = members.get("coding") {
-                    return self.matches(codings, wanted);
+                // A concept's codings; what an entity of an audit event is.
+                if let Some(inside) = members.get("coding").or_else(|| members.get("what")) {
+                    return self.matches(inside, wanted);
                 }
                 if let Some(code) = member("code").or_else(|| member("value")) {
                     return token_matches(member("system"), code, wanted);

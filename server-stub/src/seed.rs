@@ -36,6 +36,9 @@ pub struct SeedClient {
     /// `<digits><s|m|h|d|w|y>`
     #[serde(default, rename = "accessTokenLifetime")]
     pub access_token_lifetime: Option<String>,
+    /// `AccessPolicy/<id>`; without one the client may do everything.
+    #[serde(default, rename = "accessPolicy")]
+    pub access_policy: Option<String>,
 }
 
 /// Why there is no seed.
@@ -109,11 +112,14 @@ impl SeedClient {
         if let Some(lifetime) = &self.access_token_lifetime {
             client["accessTokenLifetime"] = json!(lifetime);
         }
-        let membership = json!({
+        let mut membership = json!({
             "resourceType": "ProjectMembership", "id": format!("member-{}", self.id),
             "project": { "reference": format!("Project/{project}") },
             "user": reference, "profile": reference,
         });
+        if let Some(policy) = &self.access_policy {
+            membership["accessPolicy"] = json!({ "reference": policy });
+        }
         [client, membership]
     }
 }

@@ -108,6 +108,7 @@ impl From<Refused> for Outcome {
             Refused::Gone => Self::gone(),
             Refused::Taken => Self::conflict(),
             Refused::OtherVersion => Self::precondition_failed(),
+            Refused::Forbidden => Self::forbidden(),
             Refused::BadPatch(why) => Self::invalid(why),
         }
     }

@@ -80,9 +80,9 @@ impl Session {
         if let Some(why) = self.server.faults().refuse_connect.clone() {
             return Err(why);
         }
-        Caller::by_token(&self.server, &token).ok_or("Invalid access token")?;
-        self.server
-            .read("Agent", &agent)
+        let caller = Caller::by_token(&self.server, &token).ok_or("Invalid access token")?;
+        caller
+            .read(&self.server, "Agent", &agent)
             .map_err(|outcome| outcome.text().to_owned())?;
         Ok(agent)
     }

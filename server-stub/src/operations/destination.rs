@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::delivery::{Submission, Wait};
 use crate::http::Query;
+use crate::oauth::Caller;
 use crate::outcome::Outcome;
 use crate::search::Search;
 use crate::server::Server;
@@ -39,7 +40,11 @@ impl Input {
     }
 
     /// Checks everything, in the order of a real server.
-    pub(super) fn submission(&self, server: &Server) -> Result<Submission, Outcome> {
+    pub(super) fn submission(
+        &self,
+        server: &Server,
+        caller: &Caller,
+    ) -> Result<Submission, Outcome> {
         let body = self
             .string("body")
             .ok_or(Outcome::invalid("Missing body parameter"))?;
@@ -51,12 +56,38 @@ impl Input {
             .ok_or(Outcome::invalid("Missing destination parameter"))?;
         let wait = self.wait()?;
         Ok(Submission {
-            remote: remote(server, destination, self.is_ping())?,
+            remote: self.remote(server, caller, destination)?,
             content_type: content_type.to_owned(),
             body: body.to_owned(),
             return_ack: self.string("returnAck").map(str::to_owned),
             wait,
         })
+    }
+
+    /// The address behind a destination, as far as the caller may see it.
+    fn remote(
+        &self,
+        server: &Server,
+        caller: &Caller,
+        destination: &str,
+    ) -> Result<String, Outcome> {
+        let not_found = || Outcome::invalid("Destination device not found");
+        let device = if let Some(id) = destination.strip_prefix("Device/") {
+            caller.read(server, "Device", id).map_err(|_| not_found())?
+        } else if let Some(query) = destination.strip_prefix("Device?") {
+            let search = Search::parse(&Query::parse(query)).map_err(|_| not_found())?;
+            let found = caller.find(server, "Device", &search);
+            let found = found.map_err(|_| not_found())?.page;
+            found.into_iter().next().ok_or_else(not_found)?
+        } else if self.is_ping() && is_host(destination) {
+            return Ok(destination.to_owned());
+        } else {
+            return Err(not_found());
+        };
+        match text(&device, "url") {
+            "" => Err(Outcome::invalid("Destination device missing url")),
+            url => Ok(url.to_owned()),
+        }
     }
 
     fn wait(&self) -> Result<Wait, Outcome> {
@@ -88,25 +119,6 @@ impl Input {
             .get(name)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
-    }
-}
-
-fn remote(server: &Server, destination: &str, is_ping: bool) -> Result<String, Outcome> {
-    let not_found = || Outcome::invalid("Destination device not found");
-    let device = if let Some(id) = destination.strip_prefix("Device/") {
-        server.read("Device", id).map_err(|_| not_found())?
-    } else if let Some(query) = destination.strip_prefix("Device?") {
-        let search = Search::parse(&Query::parse(query)).map_err(|_| not_found())?;
-        let found = search.run(&server.store.current, "Device").page;
-        found.into_iter().next().ok_or_else(not_found)?
-    } else if is_ping && is_host(destination) {
-        return Ok(destination.to_owned());
-    } else {
-        return Err(not_found());
-    };
-    match text(&device, "url") {
-        "" => Err(Outcome::invalid("Destination device missing url")),
-        url => Ok(url.to_owned()),
     }
 }
 

@@ -99,6 +99,7 @@ async fn finish(server: &Server, name: Name, status: &str, output: Value) {
         name,
         if_match: None,
         edit: Edit::Patch(steps),
+        by: None,
     };
     match server.store.write(change).await {
         Ok(Ok(_) | Err(Refused::BadPatch(_))) => {}

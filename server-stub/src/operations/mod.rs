@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::http::{Call, Query};
+use crate::oauth::Caller;
 use crate::outcome::Outcome;
 use crate::search::Search;
 use crate::server::Server;
@@ -27,17 +28,26 @@ pub(crate) async fn route(
 ) -> Result<Response, Outcome> {
     match (call.method.clone(), operation) {
         (Method::POST, "$push") => push::push(server, id, call).await,
-        (Method::GET, "$status") => status::one(server, id, &call.query),
-        (Method::GET, "$bulk-status") if id.is_none() => status::bulk(server, &call.query).await,
-        (Method::GET, operation) => question::ask(server, id, operation, &call.query).await,
+        (Method::GET, "$status") => status::one(server, id, &call),
+        (Method::GET, "$bulk-status") if id.is_none() => {
+            status::bulk(server, &call.caller, &call.query).await
+        }
+        (Method::GET, operation) => {
+            question::ask(server, &call.caller, (id, operation), &call.query).await
+        }
         _ => Err(Outcome::not_found()),
     }
 }
 
 /// The one agent that is meant.
-fn agent(server: &Server, id: Option<&str>, query: &Query) -> Result<Arc<Value>, Outcome> {
+fn agent(
+    server: &Server,
+    caller: &Caller,
+    id: Option<&str>,
+    query: &Query,
+) -> Result<Arc<Value>, Outcome> {
     if let Some(id) = id {
-        return server.read("Agent", id);
+        return caller.read(server, "Agent", id);
     }
     let nobody = || Outcome::invalid("Must specify agent ID or identifier");
     let identifier = query
@@ -47,13 +57,13 @@ fn agent(server: &Server, id: Option<&str>, query: &Query) -> Result<Arc<Value>,
         "identifier".to_owned(),
         identifier.ok_or_else(nobody)?.to_owned(),
     );
-    let found = Search::parse(&Query(vec![wanted]))?.run(&server.store.current, "Agent");
+    let found = caller.find(server, "Agent", &Search::parse(&Query(vec![wanted]))?)?;
     found.page.into_iter().next().ok_or_else(nobody)
 }
 
 /// Every agent that a search finds.
-fn agents(server: &Server, search: &Search) -> Result<Vec<Arc<Value>>, Outcome> {
-    let agents = search.run(&server.store.current, "Agent").page;
+fn agents(server: &Server, caller: &Caller, search: &Search) -> Result<Vec<Arc<Value>>, Outcome> {
+    let agents = caller.find(server, "Agent", search)?.page;
     if agents.is_empty() {
         return Err(Outcome::invalid("No agent(s) for given query"));
     }

@@ -11,6 +11,7 @@ use super::destination::Input;
 use super::{agent, job, parameters};
 use crate::delivery::Sent;
 use crate::http::{Call, Query};
+use crate::oauth::Caller;
 use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::store::text;
@@ -36,30 +37,32 @@ pub(super) async fn push(
 ) -> Result<Response, Outcome> {
     let body = call.json().await?;
     if call.header(&PREFER) != "respond-async" {
-        return run(server, id, &call.query, &body)
+        let (caller, query) = (&call.caller, &call.query);
+        return run(server, caller, (id, query), &body)
             .await
             .map(IntoResponse::into_response);
     }
-    let (id, query, owner) = (id.map(str::to_owned), call.query, Arc::clone(server));
-    let work = async move { run(&owner, id.as_deref(), &query, &body).await };
+    let (id, owner) = (id.map(str::to_owned), Arc::clone(server));
+    let (caller, query) = (call.caller, call.query);
+    let work = async move { run(&owner, &caller, (id.as_deref(), &query), &body).await };
     job::start(server, &call.target, work).await
 }
 
 /// Checks and sends, in the order of a real server.
 async fn run(
     server: &Server,
-    id: Option<&str>,
-    query: &Query,
+    caller: &Caller,
+    (id, query): (Option<&str>, &Query),
     body: &Value,
 ) -> Result<Done, Outcome> {
-    let agent = agent(server, id, query)?;
+    let agent = agent(server, caller, id, query)?;
     let input = Input::new(body);
     if text(&agent, "status") == "off" && !input.is_ping() {
         return Err(Outcome::invalid(
             "Agent is currently disabled. Agent.status is 'off'",
         ));
     }
-    let submission = input.submission(server)?;
+    let submission = input.submission(server, caller)?;
     match server.push(text(&agent, "id"), submission).await? {
         Sent::NotWaiting => Ok(Done::Published),
         Sent::Kept(callback) => Ok(Done::Kept(callback)),

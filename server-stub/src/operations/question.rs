@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{agents, bundle, parameters};
 use crate::http::Query;
+use crate::oauth::Caller;
 use crate::outcome::{Outcome, fhir_json};
 use crate::search::Search;
 use crate::server::Server;
@@ -32,29 +33,32 @@ enum Question {
 /// Asks one agent, or all that the query finds.
 pub(super) async fn ask(
     server: &Arc<Server>,
-    id: Option<&str>,
-    operation: &str,
+    caller: &Caller,
+    (id, operation): (Option<&str>, &str),
     query: &Query,
 ) -> Result<Response, Outcome> {
     let question = Question::parse(operation, query)?;
-    let result = match id {
-        Some(id) => question.put_to(server, &*server.read("Agent", id)?).await?,
-        None => ask_all(server, &question, &query.without(OWN_PARAMETERS)).await?,
+    let result = if let Some(id) = id {
+        let agent = caller.read(server, "Agent", id)?;
+        question.put_to(server, &agent).await?
+    } else {
+        let search = Search::parse(&query.without(OWN_PARAMETERS))?;
+        ask_all(server, caller, &question, &search).await?
     };
     Ok(fhir_json(StatusCode::OK, &result))
 }
 
 async fn ask_all(
     server: &Arc<Server>,
+    caller: &Caller,
     question: &Question,
-    query: &Query,
+    search: &Search,
 ) -> Result<Value, Outcome> {
-    let search = Search::parse(query)?;
     if let Some(count) = search.count.filter(|count| *count > MAX_AGENTS) {
         let text = format!("'_count' of {count} is greater than max of {MAX_AGENTS}");
         return Err(Outcome::invalid(text));
     }
-    let agents = agents(server, &search)?;
+    let agents = agents(server, caller, search)?;
     Ok(bundle(agents, |agent| async move {
         question.put_to(server, &agent).await
     })

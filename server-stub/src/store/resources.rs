@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Current;
+use crate::access::set_author;
 use crate::patch::{self, Step};
+use crate::policy::{By, Interaction};
 
 /// Type and id of a resource.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -25,6 +27,8 @@ pub(crate) enum Change {
         name: Name,
         if_match: Option<String>,
         edit: Edit,
+        /// Nobody in particular where the stub itself writes.
+        by: Option<By>,
     },
     /// Create, or replace whatever there is: the way of seeds and tests, not of HTTP.
     Put(Value),
@@ -46,6 +50,8 @@ pub(crate) enum Refused {
     Taken,
     /// `If-Match` names another version.
     OtherVersion,
+    /// The author's policy does not allow what it was or would be.
+    Forbidden,
     BadPatch(String),
 }
 
@@ -105,7 +111,8 @@ pub(super) fn write(db: &Connection, change: Change) -> rusqlite::Result<Result<
             name,
             if_match,
             edit,
-        } => self::edit(db, name, if_match.as_deref(), edit),
+            by,
+        } => self::edit(db, name, if_match.as_deref(), (edit, by)),
         Change::Put(resource) => insert(db, Name::of(&resource), resource).map(Ok),
         Change::Delete(name) => delete(db, name),
     }
@@ -125,7 +132,7 @@ fn edit(
     db: &Connection,
     name: Name,
     if_match: Option<&str>,
-    edit: Edit,
+    (edit, by): (Edit, Option<By>),
 ) -> rusqlite::Result<Result<Written, Refused>> {
     let Some(last) = last(db, &name)? else {
         return Ok(Err(Refused::NotFound));
@@ -133,10 +140,17 @@ fn edit(
     let Some(body) = last.body else {
         return Ok(Err(Refused::Gone));
     };
+    let forbidden = |resource: &Value| {
+        by.as_ref()
+            .is_some_and(|by| !by.policy.allows(Interaction::Update, resource))
+    };
+    if forbidden(&body) {
+        return Ok(Err(Refused::Forbidden));
+    }
     if if_match.is_some_and(|version| version != last.version) {
         return Ok(Err(Refused::OtherVersion));
     }
-    let edited = match edit {
+    let mut edited = match edit {
         Edit::Replace(resource) => resource,
         Edit::Patch(steps) => match patch::apply(&body, &steps) {
             Ok(resource) => resource,
@@ -150,6 +164,12 @@ fn edit(
             resource: Arc::new(body),
             deleted: false,
         }));
+    }
+    if forbidden(&edited) {
+        return Ok(Err(Refused::Forbidden));
+    }
+    if let Some(by) = &by {
+        set_author(&mut edited, &by.author);
     }
     insert(db, name, edited).map(Ok)
 }
@@ -282,6 +302,7 @@ fn without_meta(resource: &Value) -> Value {
     if let Some(meta) = resource.get_mut("meta").and_then(Value::as_object_mut) {
         meta.remove("versionId");
         meta.remove("lastUpdated");
+        meta.remove("author");
         if meta.is_empty()
             && let Some(members) = resource.as_object_mut()
         {

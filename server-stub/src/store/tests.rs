@@ -114,6 +114,7 @@ async fn an_equal_update_makes_no_new_version() {
         name,
         if_match: None,
         edit,
+        by: None,
     };
     assert_eq!(opened.store.write(change).await.unwrap().unwrap(), first);
     close(opened).await;

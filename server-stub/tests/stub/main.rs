@@ -13,6 +13,7 @@ mod keeping;
 mod login;
 mod mailbox;
 mod operations;
+mod policy;
 mod program;
 mod push;
 mod tls;
