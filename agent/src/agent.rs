@@ -10,7 +10,7 @@ use agent_core::queue;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::adopt::Adopter;
 use crate::cloud::intake::Intake;
@@ -174,6 +174,9 @@ impl Agent {
                 () = self.board.news() => systemd::status(&self.board.line()),
             }
         };
+        if let Some(over) = &over {
+            error!(unit = over.unit, why = over.why, "the agent cannot go on");
+        }
         systemd::stopping();
         info!("stopping");
         let closed = tokio::select! {

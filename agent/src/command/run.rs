@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use tokio::runtime::{Builder, Runtime};
 
 use super::files::FileArgs;
 use crate::agent::{Agent, Places};
@@ -24,13 +25,20 @@ pub fn run(args: &RunArgs, control: PathBuf) -> Result<()> {
         state: args.state.clone().unwrap_or_else(state_directory),
         control,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(READERS)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async { Agent::build(&places)?.run().await })
+    finish(runtime, async { Agent::build(&places)?.run().await })
+}
+
+/// Runs to the end and waits for nobody after it: a name lookup, which nothing can interrupt, may last for minutes.
+fn finish<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 fn state_directory() -> PathBuf {
@@ -41,3 +49,29 @@ fn state_directory() -> PathBuf {
 const WORKERS: usize = 2;
 /// Threads that read the database and look up names. The unit file's `TasksMax` has room for them.
 const READERS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_nothing_can_interrupt_does_not_hold_up_the_end() {
+        let (stay, told) = mpsc::channel::<()>();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let done = finish(runtime, async move {
+            let (begun, began) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let _ = begun.send(());
+                let _ = told.recv();
+            });
+            began.await.is_ok()
+        });
+        assert!(done);
+        drop(stay);
+    }
+}
