@@ -17,11 +17,12 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::tls::{self, ConnectError, Watch, Whom};
+use crate::transport::names::{self, Whose};
 
 pub use proxy::ProxyError;
 pub use way::{BadEnvironment, BadProxy, CREDENTIAL, Kind, Proxy, ProxyRule, WayOut};
@@ -272,8 +273,16 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, DialError> {
         Host::Ipv6(address) => return Ok(vec![SocketAddr::new((*address).into(), target.port)]),
         Host::Domain(name) => name.as_str(),
     };
-    match timeout(STAGE_TIMEOUT, lookup_host((name, target.port))).await {
-        Ok(Ok(addresses)) => Ok(addresses.take(MOST_ADDRESSES).collect()),
+    match timeout(
+        STAGE_TIMEOUT,
+        names::addresses(Whose::Cloud, target.to_string()),
+    )
+    .await
+    {
+        Ok(Ok(mut addresses)) => {
+            addresses.truncate(MOST_ADDRESSES);
+            Ok(addresses)
+        }
         Ok(Err(source)) => Err(DialError::Resolve {
             host: name.to_owned(),
             source,

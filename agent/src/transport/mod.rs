@@ -1,5 +1,6 @@
 //! How bytes travel to a device. Opens connections; knows nothing of what they carry.
 
+pub(crate) mod names;
 mod tcp;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::OpenError;
+use super::names::{self, Whose};
 use crate::config::Timing;
 
 pub(super) async fn connect(to: &HostPort, timing: &Timing) -> Result<TcpStream, OpenError> {
@@ -31,7 +32,7 @@ async fn first_that_answers(to: &HostPort) -> Result<TcpStream, OpenError> {
         to: to.to_string(),
         error,
     };
-    let addresses = tokio::net::lookup_host(to.to_string())
+    let addresses = names::addresses(Whose::Device, to.to_string())
         .await
         .map_err(|error| OpenError::Resolve {
             host: to.host.to_string(),
