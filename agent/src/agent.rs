@@ -24,7 +24,7 @@ use crate::dispatch::Dispatch;
 use crate::lines::{LineNeeds, RunningLines};
 use crate::pulse::Tether;
 use crate::reload::first::First;
-use crate::reload::{Applied, Reload, Reloader};
+use crate::reload::{Applied, Reload, Reloader, proofs};
 use crate::site::{Devices, Rules, Site};
 use crate::snapshot::Board;
 use crate::store::{Opened, Running, Store, StoreError, Wiring};
@@ -81,6 +81,7 @@ impl Agent {
             problems: first.all_problems(),
             applied: Applied {
                 uplink: Settings::read(&config, &ends),
+                faults: proofs::faults(&config),
                 at: first.applied,
                 config,
             },

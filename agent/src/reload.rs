@@ -12,6 +12,7 @@
 
 pub mod first;
 pub mod plan;
+pub mod proofs;
 mod words;
 
 use std::collections::HashMap;
@@ -68,7 +69,16 @@ pub struct Refused {
 pub struct Applied {
     pub config: Config,
     pub uplink: Settings,
+    /// Certificates and keys of devices that cannot be used.
+    pub faults: Vec<proofs::Fault>,
     pub at: Timestamp,
+}
+
+/// What was read, and may be applied.
+struct Found {
+    loaded: Loaded,
+    uplink: Settings,
+    faults: Vec<proofs::Fault>,
 }
 
 /// The unit.
@@ -158,10 +168,15 @@ impl Reload {
     }
 
     async fn try_reload(&mut self, who: &str) -> Outcome {
-        let (loaded, uplink) = self.read().await?;
+        let Found {
+            loaded,
+            uplink,
+            faults,
+        } = self.read().await?;
         let next = Applied {
             config: loaded.config.clone(),
             uplink,
+            faults,
             at: clock::utc(),
         };
         let plan = Plan::between(&self.applied, &next);
@@ -179,15 +194,21 @@ impl Reload {
     }
 
     /// Reads and checks everything, also what only one file together with what is in force gets wrong.
-    async fn read(&self) -> Result<(Loaded, Settings), Refused> {
+    async fn read(&self) -> Result<Found, Refused> {
         let (paths, known) = (self.paths.clone(), self.applied.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let loaded = config::reload(&paths).map_err(|problems| Refused::by(&problems))?;
             let uplink = Settings::read(&loaded.config, &known.uplink.watch);
             let mut problems = uplink.faults_since(&known.uplink);
+            let faults = proofs::faults(&loaded.config);
+            problems.extend(proofs::new(&faults, &known.faults));
             problems.extend(vanished(&known.config, &loaded, &paths));
             match problems.as_slice() {
-                [] => Ok((loaded, uplink)),
+                [] => Ok(Found {
+                    loaded,
+                    uplink,
+                    faults,
+                }),
                 _ => Err(Refused { problems }),
             }
         });

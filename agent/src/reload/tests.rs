@@ -44,6 +44,7 @@ fn applied(files: &Files<'_>) -> (Applied, TempDir) {
     let loaded = config::reload(&write(folder.path(), files)).unwrap();
     let applied = Applied {
         uplink: Settings::read(&loaded.config, &Watch::default()),
+        faults: proofs::faults(&loaded.config),
         config: loaded.config,
         at: Timestamp(0),
     };

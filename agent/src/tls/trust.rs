@@ -63,6 +63,12 @@ impl Proof {
         }
     }
 
+    /// Whether the files that it names hold what they should.
+    pub fn check(&self) -> Result<(), TrustError> {
+        self.trust().map_or(Ok(()), Trust::check)?;
+        prints(self.pins()).map(drop)
+    }
+
     pub fn pins(&self) -> &[Pin] {
         match self {
             Self::Signed(_) => &[],
