@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use rusqlite::{Connection, OpenFlags};
 use scenarios::bench::{Bench, DeviceSetup, Setup, destination, wait_until, waiting};
+use scenarios::cloud::AGENT;
 use scenarios::oracle::State;
 use scenarios::sim::{Kind, Order, always};
 use serde_json::{Value, json};
@@ -269,6 +270,14 @@ fn the_map_says_which_commands_the_cloud_may_give() {
         &json!({ "verb": "cancel", "push": push, "reason": "because" }),
     );
     assert_eq!(find(&bench, "A").1, State::Queued);
+    let operation = |name: &str| {
+        let path = format!("/fhir/R4/Agent/{AGENT}/{name}");
+        bench.wait_on(bench.http().read(&path)).unwrap().status
+    };
+    assert_eq!(operation("$stats"), 200);
+    for name in ["$reload-config", "$fetch-logs"] {
+        assert_eq!(operation(name), 400, "{name} goes round the map");
+    }
 }
 
 #[test]

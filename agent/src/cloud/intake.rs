@@ -97,6 +97,7 @@ impl CloudSide for Intake {
     }
 
     async fn reload(&self) -> Result<(), String> {
+        self.may(&Verb::Reload)?;
         let outcome = self.control.reloader.reload(CLOUD).await;
         outcome.map(drop).map_err(|refused| refused.sentence())
     }
@@ -213,11 +214,10 @@ impl Intake {
         }
         let own = match Verb::read(&request.body) {
             Err(sentence) => Own::Said(own_answer(&error(sentence))),
-            Ok(verb) if !self.may(&verb) => {
-                let sentence = format!("{} by push is not allowed here", verb.name());
-                Own::Said(own_answer(&error(sentence)))
-            }
-            Ok(verb) => self.control.own(verb, CLOUD).await?,
+            Ok(verb) => match self.may(&verb) {
+                Ok(()) => self.control.own(verb, CLOUD).await?,
+                Err(sentence) => Own::Said(own_answer(&error(sentence))),
+            },
         };
         Ok(self
             .control
@@ -226,9 +226,16 @@ impl Intake {
             .await?)
     }
 
-    fn may(&self, verb: &Verb) -> bool {
+    /// Whether the cloud may do this, whatever message it comes by.
+    fn may(&self, verb: &Verb) -> Result<(), String> {
         let devices = self.control.site.devices();
-        devices.rules().commands.allow(verb.name())
+        if devices.rules().commands.allow(verb.name()) {
+            return Ok(());
+        }
+        let name = verb.name();
+        Err(format!(
+            "{name} by the cloud is not allowed here; see [cloud] commands of the agent"
+        ))
     }
 
     async fn stats(&self, callback: Option<String>) -> ToServer {
@@ -253,7 +260,11 @@ impl Intake {
 
     fn logs(&self, callback: Option<String>, limit: Option<i64>, before: Option<&str>) -> ToServer {
         let limit = limit.unwrap_or(DEFAULT_LOGS);
+    /// The log is a part of what `diag` gives.
         let Some(limit) = usize::try_from(limit)
+        if let Err(body) = self.may(&Verb::Diag) {
+            return ToServer::Error { callback, body };
+        }
             .ok()
             .filter(|n| (1..=MOST_LOGS).contains(n))
         else {
