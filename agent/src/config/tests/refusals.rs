@@ -299,7 +299,7 @@ const DEVICE_KEYS: &[(&str, &str)] = &[
     ),
     (
         "[hl7]\nmax_message = -1",
-        "4:15: [hl7] max_message: takes a whole number from 1024 to 268435456",
+        "4:15: [hl7] max_message: takes a whole number from 1024 to 67108864",
     ),
     (
         "[delivery]\nanswer_within = \"56s\"",
@@ -444,7 +444,7 @@ const AGENT_KEYS: &[(&str, &str)] = &[
     ),
     (
         "[limits]\nmax_push_bytes = 1023",
-        "6:18: [limits] max_push_bytes: takes a whole number from 1024 to 268435456",
+        "6:18: [limits] max_push_bytes: takes a whole number from 1024 to 67108864",
     ),
     (
         "[limits]\nmax_queued = 10\nmax_queued_total = 9",
