@@ -1,11 +1,11 @@
-//! `NO_PROXY`: what is reached without the proxy of the environment. There is no standard; these rules are the ones that
-//! curl, Go and Python agree on.
+//! `NO_PROXY`: what is reached without the proxy of the environment. There is no standard. Where curl, Python and Go
+//! differ, as over a leading dot, this does as curl and Python do: then what a person tried by hand tells what the agent does.
 //!
 //! | entry | covers |
 //! | --- | --- |
 //! | `*` | everything |
-//! | `site.example` | this host and all beneath it |
-//! | `.site.example`, `*.site.example` | all beneath it |
+//! | `site.example`, `.site.example` | this host and all beneath it |
+//! | `*.site.example` | all beneath it |
 //! | `10.0.0.7`, `[fd00::7]` | this address |
 //! | `10.0.0.0/8` | addresses in this network |
 //! | any of these with `:PORT` | the same, at this port only |
@@ -60,9 +60,9 @@ impl Entry {
                 Who::Address(bare.parse::<IpAddr>().ok()?.to_canonical())
             }
             _ if bare.contains('/') => Who::Network(bare.parse().ok()?),
-            _ => match name.strip_prefix('.').or(name.strip_prefix("*.")) {
+            _ => match name.strip_prefix("*.") {
                 Some(suffix) => Who::Beneath(suffix.to_owned()),
-                None => Who::Domain(name),
+                None => Who::Domain(name.trim_start_matches('.').to_owned()),
             },
         };
         Some(Self { who, port })
@@ -141,8 +141,8 @@ mod tests {
         );
         check(
             ".site.example,*.lab.example",
-            &["api.site.example", "a.b.lab.example"],
-            &["site.example", "lab.example", "xlab.example"],
+            &["site.example", "api.site.example", "a.b.lab.example"],
+            &["xsite.example", "lab.example", "xlab.example"],
         );
     }
 
