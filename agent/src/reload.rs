@@ -273,7 +273,7 @@ impl Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        Self::because(error.to_string())
+        Self::because(error.sentence())
     }
 }
 

@@ -4,6 +4,7 @@
 mod journal;
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::clock;
+use crate::tls::told;
 
 /// The newest log lines, oldest dropped first.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +139,10 @@ impl Visit for Fields {
 const KEPT: usize = 2000;
 
 #[cfg(test)]
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.0.insert(field.name().into(), told(value).into());
+    }
+
 mod tests {
     use super::*;
 
@@ -161,6 +167,20 @@ mod tests {
 
     #[test]
     fn old_lines_are_dropped_and_an_old_cursor_still_works() {
+    #[test]
+    fn an_error_is_kept_with_what_it_comes_from() {
+        let ring = LogRing::default();
+        let error = crate::control::client::AskError::Unanswered {
+            advice: "look".into(),
+            source: Some(std::io::Error::other("the disk is full")),
+        };
+        tracing::subscriber::with_default(Registry::default().with(ring.clone()), || {
+            tracing::warn!(error = &error as &dyn Error, "not kept");
+        });
+        let (page, _) = ring.page(1, None);
+        assert_eq!(page[0]["error"], "look: the disk is full");
+    }
+
         let ring = ring(KEPT as u64 + 10);
         let (page, next) = ring.page(1000, Some(12));
         assert_eq!((page.len(), next), (2, None));

@@ -152,7 +152,9 @@ impl Intake {
         let why = match self.forward(push).await {
             Ok(()) => return None,
             Err(Stopped::Refused(why)) => why,
-            Err(Stopped::Store(error)) => format!("the agent cannot store the push: {error}"),
+            Err(Stopped::Store(error)) => {
+                format!("the agent cannot store the push: {}", error.sentence())
+            }
         };
         info!(remote = %shown(&to.remote), why, "push refused");
         answerable.then(|| refusal(to, why))
@@ -258,13 +260,13 @@ impl Intake {
         }
     }
 
-    fn logs(&self, callback: Option<String>, limit: Option<i64>, before: Option<&str>) -> ToServer {
-        let limit = limit.unwrap_or(DEFAULT_LOGS);
     /// The log is a part of what `diag` gives.
-        let Some(limit) = usize::try_from(limit)
+    fn logs(&self, callback: Option<String>, limit: Option<i64>, before: Option<&str>) -> ToServer {
         if let Err(body) = self.may(&Verb::Diag) {
             return ToServer::Error { callback, body };
         }
+        let limit = limit.unwrap_or(DEFAULT_LOGS);
+        let Some(limit) = usize::try_from(limit)
             .ok()
             .filter(|n| (1..=MOST_LOGS).contains(n))
         else {

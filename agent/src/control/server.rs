@@ -99,7 +99,7 @@ async fn converse(stream: UnixStream, control: &Control) -> std::io::Result<()> 
 async fn perform(verb: Verb, control: &Control, who: &str) -> Value {
     let unanswered = verb.unanswered();
     match timeout(PATIENCE, control.perform(verb, who)).await {
-        Ok(done) => done.unwrap_or_else(error),
+        Ok(done) => done.unwrap_or_else(|failed| error(failed.sentence())),
         Err(_) => error(unanswered),
     }
 }
