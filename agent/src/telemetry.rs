@@ -37,10 +37,15 @@ pub struct LevelSwitch(Option<reload::Handle<EnvFilter, Registry>>);
 /// Starts logging. `level` is the configuration's; the variable `WARDPOST_LOG` overrides it with a filter.
 pub fn start(level: Level) -> (LogRing, LevelSwitch) {
     let ring = LogRing::default();
-    let set = EnvFilter::try_from_env("WARDPOST_LOG").ok();
+    let wished = std::env::var(VARIABLE).ok();
+    let wished = wished.map(EnvFilter::try_new);
+    let (set, unreadable) = match wished.transpose() {
+        Ok(set) => (set, None),
+        Err(error) => (None, Some(error)),
+    };
     let is_set = set.is_some();
     let (filter, handle) = reload::Layer::new(set.unwrap_or_else(|| filter(level)));
-    let journal = std::env::var_os("JOURNAL_STREAM").map(|_| journal::Journal);
+    let journal = journal::is_listening().then_some(journal::Journal);
     let terminal = journal.is_none().then(|| {
         fmt::layer()
             .with_ansi(std::io::stderr().is_terminal())
@@ -53,6 +58,12 @@ pub fn start(level: Level) -> (LogRing, LevelSwitch) {
         .with(journal)
         .with(terminal)
         .try_init();
+    if let Some(error) = unreadable {
+        tracing::warn!(
+            error = &error as &dyn Error,
+            "{VARIABLE} is no filter and is not used"
+        );
+    }
     (ring, LevelSwitch((!is_set).then_some(handle)))
 }
 
@@ -128,6 +139,10 @@ impl Visit for Fields {
         self.0.insert(field.name().into(), value.into());
     }
 
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.0.insert(field.name().into(), told(value).into());
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let mut text = String::new();
         // Writing into a String cannot fail.
@@ -136,13 +151,11 @@ impl Visit for Fields {
     }
 }
 
+/// Overrides how much is logged.
+const VARIABLE: &str = "WARDPOST_LOG";
 const KEPT: usize = 2000;
 
 #[cfg(test)]
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.0.insert(field.name().into(), told(value).into());
-    }
-
 mod tests {
     use super::*;
 
@@ -152,6 +165,20 @@ mod tests {
             ring.add(line.into());
         }
         ring
+    }
+
+    #[test]
+    fn an_error_is_kept_with_what_it_comes_from() {
+        let ring = LogRing::default();
+        let error = crate::control::client::AskError::Unanswered {
+            advice: "look".into(),
+            source: Some(std::io::Error::other("the disk is full")),
+        };
+        tracing::subscriber::with_default(Registry::default().with(ring.clone()), || {
+            tracing::warn!(error = &error as &dyn Error, "not kept");
+        });
+        let (page, _) = ring.page(1, None);
+        assert_eq!(page[0]["error"], "look: the disk is full");
     }
 
     #[test]
@@ -167,20 +194,6 @@ mod tests {
 
     #[test]
     fn old_lines_are_dropped_and_an_old_cursor_still_works() {
-    #[test]
-    fn an_error_is_kept_with_what_it_comes_from() {
-        let ring = LogRing::default();
-        let error = crate::control::client::AskError::Unanswered {
-            advice: "look".into(),
-            source: Some(std::io::Error::other("the disk is full")),
-        };
-        tracing::subscriber::with_default(Registry::default().with(ring.clone()), || {
-            tracing::warn!(error = &error as &dyn Error, "not kept");
-        });
-        let (page, _) = ring.page(1, None);
-        assert_eq!(page[0]["error"], "look: the disk is full");
-    }
-
         let ring = ring(KEPT as u64 + 10);
         let (page, next) = ring.page(1000, Some(12));
         assert_eq!((page.len(), next), (2, None));

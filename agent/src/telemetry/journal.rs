@@ -23,6 +23,16 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
+/// Whether what this process writes as errors goes to the journal. The variable alone does not say so: it is handed down
+/// to whatever the service starts, and to a shell in it, with its own terminal.
+pub(super) fn is_listening() -> bool {
+    let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|about| named == *format!("{}:{}", about.st_dev, about.st_ino))
+}
+
 fn entry(level: Level, target: &str, mut fields: Map<String, Value>) -> Vec<String> {
     let mut line = words(&fields.remove("message").unwrap_or_default());
     let mut entry = vec![
