@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod delivery;
 mod join;
+pub mod mailbox;
 pub mod mutant;
 pub mod options;
 pub mod phi;
