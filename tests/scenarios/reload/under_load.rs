@@ -134,12 +134,7 @@ fn story(bench: &Bench, kept: Vec<Kept>) -> Story {
         when_unreachable: WhenUnreachable::Queue,
         expires: None,
     };
-    let received = bench.journal().all().into_iter().map(|one| Receipt {
-        no: one.no,
-        at: i64::try_from(one.at).unwrap_or(i64::MAX),
-        device: one.device.to_string(),
-        sha256: one.sha256,
-    });
+    let received = bench.journal().all().into_iter().map(Receipt::from);
     let mut story = Story {
         policies: DEVICES.map(|name| (name.to_owned(), policy)).into(),
         kept,

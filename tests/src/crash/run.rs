@@ -178,11 +178,16 @@ fn heard(bench: &Bench, events: &[Event]) -> Heard {
         let is_it = |one: &Received| Some(&&*one.device) == device && one.sha256 == sum;
         let found = journal.iter().position(is_it).map(|at| journal.remove(at));
         let before = received.last().map_or(0, |(_, before)| before.at);
-        let receipt = Receipt {
-            no: received.len() as u64 + 1,
-            at: found.map_or(before, |one| i64::try_from(one.at).unwrap_or(i64::MAX)),
+        // One that was cut off reached no device.
+        let cut_off = || Receipt {
+            at: before,
             device: device.copied().unwrap_or_default().to_owned(),
             sha256: sum,
+            ..Receipt::default()
+        };
+        let receipt = Receipt {
+            no: received.len() as u64 + 1,
+            ..found.map_or_else(cut_off, Receipt::from)
         };
         received.push((frame.at, receipt));
     }

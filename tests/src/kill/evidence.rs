@@ -89,13 +89,7 @@ pub(super) fn unanswered(bench: &Bench) -> anyhow::Result<u64> {
 /// Everything the devices received.
 pub(crate) fn received(bench: &Bench) -> Vec<Receipt> {
     let all = bench.journal().all().into_iter();
-    all.map(|one| Receipt {
-        no: one.no,
-        at: signed(one.at),
-        device: one.device.to_string(),
-        sha256: one.sha256,
-    })
-    .collect()
+    all.map(Receipt::from).collect()
 }
 
 /// What each device's line went through.
@@ -127,7 +121,8 @@ fn line(wire: &Wire, patience: i64) -> Line {
 fn trouble(one: wire::Incident) -> Trouble {
     let what = match one.kind {
         wire::Kind::Reset | wire::Kind::PeerAway => Harm::Dropped,
-        wire::Kind::Fin | wire::Kind::Swallowed | wire::Kind::Corrupted => Harm::Spoilt,
+        wire::Kind::Fin => Harm::Ended,
+        wire::Kind::Swallowed | wire::Kind::Corrupted => Harm::Spoilt,
     };
     Trouble {
         what,

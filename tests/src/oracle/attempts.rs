@@ -44,12 +44,13 @@ impl How {
 }
 
 impl Attempt {
-    /// Whether a message that a device got at this time can have come of it.
-    fn covers(&self, at: i64) -> bool {
+    /// Whether a message that a device got can have come of it.
+    fn covers(&self, receipt: &Receipt) -> bool {
+        let at = receipt.at;
         let open = match self.end {
             None => true,
-            // What is late on its way may arrive at any time.
-            Some(end) if end.how.is_uncertain() => true,
+            // What is late on its way may arrive at any time, but on no connection that is younger than the end.
+            Some(end) if end.how.is_uncertain() => receipt.opened <= end.at.saturating_add(LET_IN),
             Some(End {
                 how: How::NotDelivered,
                 ..
@@ -216,7 +217,7 @@ impl History {
         for receipt in received {
             // The one that must have ended first: what is uncertain can take a later message as well.
             let best = (0..free.len())
-                .filter(|place| free.get(*place).is_some_and(|one| one.covers(receipt.at)))
+                .filter(|place| free.get(*place).is_some_and(|one| one.covers(receipt)))
                 .min_by_key(|place| free.get(*place).map(|one| (one.deadline(), one.began)));
             match best {
                 Some(best) => matched.pairs.push((receipt, free.swap_remove(best))),
@@ -237,6 +238,9 @@ pub struct Matched<'h, 'r> {
     /// Attempts of which nothing reached the device.
     pub unheard: Vec<&'h Attempt>,
 }
+
+/// A device on a busy machine may note so late, in milliseconds, that it has let a connection in.
+const LET_IN: i64 = 200;
 
 /// How an event ends an attempt, if it does.
 fn how(event: &EventRow) -> Option<How> {

@@ -30,6 +30,10 @@ pub enum Break {
     ResentTooOften {
         push: i64,
     },
+    /// The agent has lost count of how often it has sent the same bytes again.
+    Miscounted {
+        push: i64,
+    },
     /// It was sent while it was held, or after it had ended.
     Touched {
         push: i64,
@@ -56,6 +60,10 @@ pub enum Break {
     },
     /// Settled by an answer to another message.
     AnswerToAnother {
+        push: i64,
+    },
+    /// The device has not said what it is said to have said.
+    NotItsWords {
         push: i64,
     },
     /// Its caller was told that it was not delivered, and nobody knows that.
@@ -143,7 +151,9 @@ impl Break {
             | Self::FalseNo { .. }
             | Self::NobodyAsked { .. }
             | Self::Touched { .. } => Promise::Held,
-            Self::Duplicate { .. } | Self::ResentTooOften { .. } => Promise::Once,
+            Self::Duplicate { .. } | Self::ResentTooOften { .. } | Self::Miscounted { .. } => {
+                Promise::Once
+            }
             Self::OutOfOrder { .. } | Self::Overtook { .. } => Promise::Order,
             Self::SentWithoutRecord { .. } => Promise::Attempts,
             Self::ForeignBytes { .. } => Promise::Bytes,
@@ -151,6 +161,7 @@ impl Break {
             Self::Unanswered { .. }
             | Self::AnswersDiffer { .. }
             | Self::AnswerToAnother { .. }
+            | Self::NotItsWords { .. }
             | Self::AnswerWithoutRecord { .. }
             | Self::AnswerUnlikeRecord { .. } => Promise::Answers,
         }

@@ -37,6 +37,8 @@ impl<'a> Judge<'a> {
                 first_copies.extend(in_time.map(|(receipt, _)| (*receipt, *push)));
             }
             breaks.extend(unheard(&matched.unheard));
+            let answered = matched.pairs.iter().map(|(_, attempt)| *attempt);
+            breaks.extend(answered.filter_map(|one| self.other_words(one, receipts)));
         }
         for (key, pushes) in &self.by_bytes {
             if !self.received.contains_key(key) {
@@ -49,6 +51,23 @@ impl<'a> Judge<'a> {
         breaks.extend(self.yes_without_attempt());
         first_copies.sort_unstable_by_key(|(receipt, _)| receipt.no);
         first_copies
+    }
+
+    /// What is recorded as the answer to this attempt, if the device has not said so of these bytes since it began.
+    fn other_words(&self, attempt: &Attempt, receipts: &[&Receipt]) -> Option<Break> {
+        let end = attempt.end.filter(|end| end.how == How::Answered)?;
+        let push = attempt.push;
+        let row = self.settled.get(&push).filter(|row| row.at == end.at)?;
+        let state = row.state.and_then(State::of);
+        let since = receipts
+            .iter()
+            .filter(|receipt| attempt.began <= receipt.at);
+        let mut said = since.flat_map(|receipt| &receipt.answers);
+        let agrees = |words: &String| {
+            let same = row.answer.as_ref().is_none_or(|answer| answer == words);
+            same && verdict(words) == state
+        };
+        (!said.any(agrees)).then_some(Break::NotItsWords { push })
     }
 
     fn ids(&self, key: &(&'a str, &'a str)) -> Vec<i64> {
@@ -123,7 +142,12 @@ impl<'a> Judge<'a> {
         for push in self.story.end.pushes.values() {
             if let Some(joined) = push.joins {
                 let other = self.push(joined).filter(|other| self.may_join(push, other));
-                if other.is_none() {
+                let root = self.story.end.root(joined);
+                let is_newest = |key: &String| {
+                    let newest: Option<&&super::PushRow> = newest.get(&(push.device, key.as_str()));
+                    newest.is_some_and(|newest| newest.id == root)
+                };
+                if other.is_none() || !push.order_keys.iter().all(is_newest) {
                     let push = push.id;
                     breaks.push(Break::WrongJoin { push, joined });
                 }
@@ -179,6 +203,15 @@ impl<'a> Judge<'a> {
             }
         }
         held
+    }
+}
+
+/// What an acknowledgement's code makes of a push.
+fn verdict(words: &str) -> Option<State> {
+    match crate::sim::field(words.as_bytes(), "MSA", 1)?.as_str() {
+        "AA" | "CA" => Some(State::Delivered),
+        "AE" | "AR" => Some(State::Rejected),
+        _ => None,
     }
 }
 

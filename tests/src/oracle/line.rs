@@ -2,7 +2,7 @@
 //!
 //! The proxy writes down which message of the agent came by on which connection, which acknowledgement went back, and
 //! what it did to which connection. An attempt whose message came by is excused by what befell its own connection from
-//! then on, and not if its answer had been passed on before that. One whose message never came by is excused only by a
+//! then on, and not if its answer had been passed on before that; what only spoilt bytes excuses it when the agent has waited. One whose message never came by is excused only by a
 //! connection that was dropped while it was open, with whatever nobody had read. An answer is late if the proxy passed
 //! it on when the agent's patience was over. That no answer is known excuses nothing.
 
@@ -18,8 +18,10 @@ pub struct Trouble {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// Bytes that came by were lost or changed, or no more of them came.
+    /// Bytes that came by were lost or changed. The connection went on.
     Spoilt,
+    /// The agent was told that nothing more comes.
+    Ended,
     /// It was dropped, and what was in it unread is lost.
     Dropped,
 }
@@ -116,6 +118,7 @@ impl Line {
             trouble.connection == Some(said.connection)
                 && trouble.from <= one.ended
                 && said.at <= trouble.until
+                && (waited || trouble.what != Harm::Spoilt)
                 && answered_at.is_none_or(|at| trouble.from <= at)
         };
         if self.troubles.iter().any(in_trouble) {

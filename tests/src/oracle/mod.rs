@@ -8,10 +8,10 @@
 //! | accepted | what any copy has as accepted is there in the end, final or held |
 //! | uncertain | an attempt is called uncertain only if a kill or a fault of its line can have made it so, and one that a kill found `completing` is; then it is held, or sent again at most three times where the device wants that |
 //! | once | every message at a device is the only one of one attempt that was open then, or uncertain |
-//! | true | what is recorded as answered by the device had an attempt and did reach it, in this attempt, and the answer is the one to it |
+//! | true | what is recorded as answered by the device had an attempt and did reach it, in this attempt, and the answer is the one to it, in the device's words, yes for yes and no for no |
 //! | never | what is recorded as not delivered, expired or dead never reached a device |
 //! | given up | only what is too old expires, only a device that is set so fails what waits, and a person did what the rows say he did |
-//! | order | by order key always, by device among what was never held or behind something held |
+//! | order | numbers are given in the order of the cloud; by order key always, by device among what was never held or behind something held |
 //! | hands off | nothing that is held is touched, nor what waits behind it, nor what has ended |
 //! | bytes | a device gets the bytes that were pushed |
 //! | joins | what joined is equal to what it joined, which had not failed, and what had to join did |
@@ -78,7 +78,8 @@ pub struct Kept {
     pub sha256: String,
     /// MSH-10.
     pub control_id: String,
-    /// When the cloud took it, UTC in milliseconds; 0 where nobody wrote that down.
+    /// When the cloud took it, UTC in milliseconds; 0 where nobody wrote that down. Those with a time are in the order
+    /// in which the cloud sends them.
     pub at: i64,
     pub answers: u64,
     /// Answers that differed from the first.
@@ -94,6 +95,24 @@ pub struct Receipt {
     pub at: i64,
     pub device: String,
     pub sha256: String,
+    /// When the connection on which it came was let in, UTC in milliseconds.
+    pub opened: i64,
+    /// The acknowledgements of it that the device began to say, in its words.
+    pub answers: Vec<String>,
+}
+
+impl From<crate::sim::Received> for Receipt {
+    fn from(one: crate::sim::Received) -> Self {
+        let signed = |time| i64::try_from(time).unwrap_or(i64::MAX);
+        Self {
+            no: one.no,
+            at: signed(one.at),
+            device: one.device.to_string(),
+            sha256: one.sha256,
+            opened: signed(one.opened),
+            answers: one.answers,
+        }
+    }
 }
 
 /// A command that was given, and carried out as far as its giver was told.

@@ -6,6 +6,26 @@ use super::rules::Judge;
 use super::{Break, Receipt};
 
 impl Judge<'_> {
+    /// A push that the cloud sent first has the lower number, device by device.
+    pub(super) fn numbered(&self, breaks: &mut Vec<Break>) {
+        let mut last: HashMap<&str, i64> = HashMap::new();
+        // Where nobody wrote down when the cloud took a push, nobody knows its order either.
+        for kept in self.story.kept.iter().filter(|kept| kept.at > 0) {
+            let Some(push) = self.of_callback(&kept.callback) else {
+                continue;
+            };
+            let before = last.insert(&kept.device, push);
+            if let Some(after) = before.filter(|before| *before > push) {
+                breaks.push(Break::OutOfOrder {
+                    device: kept.device.clone(),
+                    key: None,
+                    push,
+                    after,
+                });
+            }
+        }
+    }
+
     pub(super) fn order(&self, received: &[(&Receipt, i64)], breaks: &mut Vec<Break>) {
         let out_of_turn = self.ever_out_of_turn();
         let mut last_of_key: HashMap<(&str, &str), i64> = HashMap::new();

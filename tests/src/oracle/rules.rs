@@ -76,10 +76,14 @@ pub(super) struct Judge<'a> {
     killed_completing: HashSet<(i64, usize)>,
     /// What the cloud kept, by callback.
     kept: HashMap<&'a str, &'a super::Kept>,
+    /// Numbers of pushes by their callback.
+    by_callback: HashMap<&'a str, i64>,
     /// Pushes that did not join, by device and sum of their body.
     pub(super) by_bytes: HashMap<(&'a str, &'a str), Vec<&'a PushRow>>,
     /// MSH-10, by device and sum of the body.
     control_ids: HashMap<(&'a str, &'a str), &'a str>,
+    /// The rows that settled pushes by an answer, by push.
+    pub(super) settled: HashMap<i64, &'a super::EventRow>,
     /// When attempts began, by device and sum of the body.
     begun: HashMap<(&'a str, &'a str), Vec<i64>>,
     /// What the devices received, by device and sum, oldest first.
@@ -121,9 +125,17 @@ impl<'a> Judge<'a> {
             begun.insert(*what, attempts.map(|attempt| attempt.began).collect());
         }
         let kills = story.kills.iter();
+        let settled = story
+            .end
+            .events
+            .iter()
+            .filter(|event| event.kind == super::snapshot::SETTLED && event.who.is_none());
+        let named = |push: &'a PushRow| Some((push.callback.as_deref()?, push.id));
         Self {
+            by_callback: story.end.pushes.values().filter_map(named).collect(),
             control_ids: story.kept.iter().map(control_id).collect(),
             begun,
+            settled: settled.map(|event| (event.push, event)).collect(),
             story,
             parked: parked(&story.end, &states),
             states,
@@ -147,6 +159,7 @@ impl<'a> Judge<'a> {
         let first_copies = self.deliveries(&mut breaks, &mut tally);
         self.ends(&mut breaks);
         self.by_persons(&mut breaks);
+        self.numbered(&mut breaks);
         self.order(&first_copies, &mut breaks);
         self.joins(&mut breaks);
         self.words(&mut breaks);
@@ -196,6 +209,10 @@ impl<'a> Judge<'a> {
 
     pub(super) fn kept(&self, push: &PushRow) -> Option<&'a super::Kept> {
         self.kept.get(push.callback.as_deref()?).copied()
+    }
+
+    pub(super) fn of_callback(&self, callback: &str) -> Option<i64> {
+        self.by_callback.get(callback).copied()
     }
 
     /// Of the body, by what the cloud kept.
@@ -285,16 +302,44 @@ impl<'a> Judge<'a> {
             if guessed || resent {
                 breaks.push(Break::NotHeld { push });
             }
-            if matches!(how, How::Resent(nth) if nth > MOST_RESENDS) {
-                breaks.push(Break::ResentTooOften { push });
-            }
         }
+        self.resent(breaks);
         for hold in &self.history.holds {
             let push = hold.push;
-            if hold.by == HeldBy::Agent && !hold.ended_attempt && !self.left_traces(push) {
+            if hold.by == HeldBy::Agent && !hold.ended_attempt && !self.had_to_be_held(hold) {
                 breaks.push(Break::UncertainWithoutCause { push });
             }
         }
+    }
+
+    /// The rows are counted, and the agent's own count has to be the same.
+    fn resent(&self, breaks: &mut Vec<Break>) {
+        let mut counts: HashMap<i64, i64> = HashMap::new();
+        for attempt in &self.history.attempts {
+            let push = attempt.push;
+            let Some(How::Resent(nth)) = attempt.end.map(|end| end.how) else {
+                continue;
+            };
+            let count = counts.entry(push).or_default();
+            *count += 1;
+            if *count > MOST_RESENDS {
+                breaks.push(Break::ResentTooOften { push });
+            } else if nth != *count {
+                breaks.push(Break::Miscounted { push });
+            }
+        }
+    }
+
+    /// What may be there is held where any other push would expire or be refused.
+    fn had_to_be_held(&self, hold: &Hold) -> bool {
+        let Some(push) = self
+            .push(hold.push)
+            .filter(|push| self.left_traces(push.id))
+        else {
+            return false;
+        };
+        let too_old = self.expiry(push).is_some_and(|at| at <= hold.from.at);
+        too_old || self.refuses_when_away(self.story.end.device_of(push))
     }
 
     /// Whether any attempt may have reached the device without an answer.

@@ -188,7 +188,17 @@ impl Run {
             at,
             device: device.into(),
             sha256: bytes.into(),
+            opened: 0,
+            answers: vec![format!("MSH|\rMSA|AA|C-{bytes}\r")],
         });
+        self
+    }
+
+    /// The device refuses what it got last.
+    fn refused(&mut self) -> &mut Self {
+        for words in &mut self.story.received.last_mut().unwrap().answers {
+            *words = words.replace("AA", "AE");
+        }
         self
     }
 

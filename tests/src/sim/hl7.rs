@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::journal::{Journal, Received};
+use super::journal::{Connection, Journal, Received};
 use super::message::ack;
 use super::mllp::{Deframer, frame};
 
@@ -242,15 +242,16 @@ impl Task {
 
     fn serve(&mut self, stream: TcpStream) {
         self.accepted += 1;
-        let (shared, number) = (Arc::clone(&self.shared), self.accepted);
+        let connection = Connection::now(self.accepted);
+        let shared = Arc::clone(&self.shared);
         self.connections.spawn(async move {
             // A peer that goes away ends its connection and nothing else.
-            let _ = meet(stream, &shared, number).await;
+            let _ = meet(stream, &shared, connection).await;
         });
     }
 }
 
-async fn meet(stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()> {
+async fn meet(stream: TcpStream, shared: &Shared, connection: Connection) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let tls = shared
         .tls
@@ -258,15 +259,15 @@ async fn meet(stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()>
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     match tls {
-        None => converse(stream, shared, number).await,
-        Some(tls) => converse(tls.accept(stream).await?, shared, number).await,
+        None => converse(stream, shared, connection).await,
+        Some(tls) => converse(tls.accept(stream).await?, shared, connection).await,
     }
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     shared: &Shared,
-    number: u64,
+    connection: Connection,
 ) -> io::Result<()> {
     let mut deframer = Deframer::default();
     let mut buffer = vec![0; READ];
@@ -277,12 +278,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         }
         deframer.push(buffer.get(..length).unwrap_or_default());
         while let Some(body) = deframer.next_message() {
-            let received = shared.journal.record(&shared.name, number, body)?;
+            let received = shared.journal.record(&shared.name, connection, body)?;
             let script = Arc::clone(&*shared.script.lock().unwrap_or_else(PoisonError::into_inner));
             let Answer { kind, after } = script(&received);
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
+            shared.journal.answered(received.no, words(kind, &received));
             for part in parts(kind, &received) {
                 stream.write_all(&part).await?;
                 stream.flush().await?;
@@ -292,6 +294,23 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
     }
+}
+
+/// The acknowledgements of this message that are in its answer as a whole.
+fn words(kind: Kind, received: &Received) -> Vec<String> {
+    let codes: &[&str] = match kind {
+        Kind::Aa | Kind::ForeignAa | Kind::Twice => &["AA"],
+        Kind::Ae => &["AE"],
+        Kind::Ar => &["AR"],
+        Kind::Ca => &["CA"],
+        Kind::CaAa => &["CA", "AA"],
+        Kind::None | Kind::Garbage | Kind::Half | Kind::Foreign | Kind::Close => &[],
+    };
+    let words = |code: &&str| ack(&received.body, code, &received.control_id);
+    let texts = codes.iter().map(words);
+    texts
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .collect()
 }
 
 /// The writes that make up an answer.

@@ -26,12 +26,31 @@ pub struct Received {
     pub device: Arc<str>,
     /// Counts the connections of this device, from 1.
     pub connection: u64,
+    /// When this connection was let in, UTC in milliseconds.
+    pub opened: u64,
     /// MSH-10.
     pub control_id: String,
     /// ORC-2.
     pub order_key: String,
     pub sha256: String,
     pub body: Arc<[u8]>,
+    /// The acknowledgements of this message that the device began to say, in its words.
+    pub answers: Vec<String>,
+}
+
+/// One connection of a device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connection {
+    number: u64,
+    opened: u64,
+}
+
+impl Connection {
+    /// One that is let in now.
+    pub(super) fn now(number: u64) -> Self {
+        let opened = now();
+        Self { number, opened }
+    }
 }
 
 impl Received {
@@ -83,7 +102,7 @@ impl Journal {
     pub(super) fn record(
         &self,
         device: &Arc<str>,
-        connection: u64,
+        connection: Connection,
         body: Vec<u8>,
     ) -> io::Result<Received> {
         let mut records = self.records();
@@ -97,15 +116,26 @@ impl Journal {
             nth: before.map_or(1, |earlier| earlier.nth + 1),
             at: now(),
             device: Arc::clone(device),
-            connection,
+            connection: connection.number,
+            opened: connection.opened,
             control_id: field(&body, "MSH", 10).unwrap_or_default(),
             order_key: field(&body, "ORC", 2).unwrap_or_default(),
             sha256: sha256(&body),
             body: body.into(),
+            answers: Vec::new(),
         };
         records.write(&received)?;
         records.received.push(received.clone());
         Ok(received)
+    }
+
+    /// Notes what the device is about to answer to a message.
+    pub(super) fn answered(&self, no: u64, answers: Vec<String>) {
+        let mut records = self.records();
+        let place = records.received.binary_search_by_key(&no, |one| one.no);
+        if let Some(received) = place.ok().and_then(|place| records.received.get_mut(place)) {
+            received.answers = answers;
+        }
     }
 
     fn records(&self) -> std::sync::MutexGuard<'_, Records> {
@@ -157,10 +187,16 @@ mod tests {
         let journal = Journal::default();
         for (device, no, nth) in [("chem", 1, 1), ("coag", 2, 1), ("chem", 3, 2)] {
             let received = journal
-                .record(&device.into(), 1, Order::new(no).text().into())
+                .record(
+                    &device.into(),
+                    Connection::now(1),
+                    Order::new(no).text().into(),
+                )
                 .unwrap();
             assert_eq!((received.no, received.nth), (no, nth));
         }
+        journal.answered(2, vec!["yes".into()]);
+        assert_eq!(journal.of("coag")[0].answers, ["yes"]);
         assert_eq!(journal.of("chem").len(), 2);
     }
 
@@ -170,7 +206,11 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let journal = Journal::to_file(&path).unwrap();
         journal
-            .record(&"chem".into(), 1, Order::new(7).text().into())
+            .record(
+                &"chem".into(),
+                Connection::now(1),
+                Order::new(7).text().into(),
+            )
             .unwrap();
         let line: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

@@ -104,7 +104,7 @@ impl Relay<'_> {
         let rest = async {
             while let Ok(length @ 1..) = peer.read(&mut buffer).await {
                 let chunk = buffer.get(..length).unwrap_or_default();
-                self.heard(chunk, now(), whole(chunk));
+                self.heard(chunk, now(), now());
             }
         };
         let _ = tokio::time::timeout(PATIENCE, rest).await;
@@ -220,10 +220,14 @@ impl Relay<'_> {
         chunk: &[u8],
         to: (&mut WriteHalf<'_>, Pace),
     ) -> io::Result<()> {
-        let since = now();
+        let (since, pace) = (now(), to.1);
         let sent = self.send(chunk, to).await;
         if way == Way::FromPeer {
-            self.heard(chunk, since, whole(chunk));
+            let until = match pace {
+                Pace::AsTheyCome => now(),
+                Pace::ByteByByte => now() + DRIPS,
+            };
+            self.heard(chunk, since, until);
         }
         sent
     }
@@ -253,9 +257,9 @@ impl Relay<'_> {
         }
     }
 
-    fn heard(&self, chunk: &[u8], from: u64, state: AckState) {
+    fn heard(&self, chunk: &[u8], from: u64, until: u64) {
         if let Some(about) = crate::sim::field(chunk, "MSA", 2) {
-            let (connection, until) = (self.number, now());
+            let (connection, state) = (self.number, whole(chunk));
             self.shared.state().heard.push(Heard {
                 about,
                 connection,
@@ -312,4 +316,7 @@ const GARBAGE: u8 = 0xff;
 /// Makes another letter of a letter, and of a frame mark something that is none.
 const FLIPPED: u8 = 0x10;
 const READ: usize = 64 * 1024;
+/// The kernel has only a few small packets on their way at a time, and the rest waits for up to four acknowledgements,
+/// each of which may be held back for 40 ms.
+const DRIPS: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(2);

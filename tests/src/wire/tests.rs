@@ -74,6 +74,77 @@ async fn a_reset_is_an_error_and_a_fin_is_the_end() {
 }
 
 #[tokio::test]
+async fn what_was_passed_on_in_one_piece_is_there_though_a_reset_follows() {
+    for _ in 0..50 {
+        let wire = wire().await;
+        let mut client = client(&wire).await;
+        client.write_all(b"MSH|\rMSA|AA|C7\r").await.unwrap();
+        while wire.heard().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        wire.cut(Cut::Reset);
+        while wire.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut heard = Vec::new();
+        let end = client.read_to_end(&mut heard).await;
+        assert_eq!((heard.len(), end.is_err()), (15, true));
+    }
+}
+
+#[tokio::test]
+async fn messages_answers_and_faults_are_noted_with_their_connection() {
+    let wire = wire().await;
+    for number in 1..=2 {
+        let mut client = client(&wire).await;
+        let words = format!("\x0bMSH|^~\\&|||||||ORM|C{number}|P\rMSA|AA|C{number}\r\x1c\r");
+        say(&mut client, words.as_bytes()).await.unwrap();
+        wire.cut(Cut::Reset);
+        while wire.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let said = wire
+        .said()
+        .into_iter()
+        .map(|one| (one.control_id, one.connection));
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [("C1".into(), 1), ("C2".into(), 2)]
+    );
+    let heard = wire
+        .heard()
+        .into_iter()
+        .map(|one| (one.about, one.connection, one.state));
+    let whole = AckState::Whole;
+    assert_eq!(
+        heard.collect::<Vec<_>>(),
+        [("C1".into(), 1, whole), ("C2".into(), 2, whole)]
+    );
+    let cuts: Vec<_> = wire.incidents().iter().map(|one| one.connection).collect();
+    assert_eq!(cuts, [Some(1), Some(2)]);
+    assert!(wire.incidents().iter().all(|one| one.until < u64::MAX));
+}
+
+#[tokio::test]
+async fn what_a_peer_answers_to_an_agent_that_has_gone_is_noted() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let wire = Wire::start(listener.local_addr().unwrap()).unwrap();
+    let client = client(&wire).await;
+    let (mut peer, _) = listener.accept().await.unwrap();
+    let _ = client.set_zero_linger();
+    drop(client);
+    // The relay notices, and says so to the peer.
+    assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0);
+    peer.write_all(b"MSH|\rMSA|AA|C7\r\x1c").await.unwrap();
+    drop(peer);
+    while wire.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(wire.heard()[0].about, "C7");
+}
+
+#[tokio::test]
 async fn a_cut_in_the_middle_lets_the_first_bytes_through() {
     let wire = wire().await;
     wire.next(Way::FromPeer, Fault::CutAfter(3, Cut::Fin));

@@ -25,9 +25,22 @@ fn a_push_must_not_join_another_one() {
 #[test]
 fn a_push_must_not_join_one_that_has_failed() {
     let mut run = Run::new();
-    run.push(1, "chem", "A", "a").sent(1).rejected(1);
+    run.push(1, "chem", "A", "a").sent(1).refused().rejected(1);
     run.push(2, "chem", "A", "a").joined(2, 1);
     run.breaks(&[Break::WrongJoin { push: 2, joined: 1 }]);
+}
+
+#[test]
+fn a_push_must_not_join_one_that_is_not_the_newest_of_its_order() {
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a").sent(1).delivered(1);
+    run.push(2, "chem", "A", "b").sent(2).delivered(2);
+    run.push(3, "chem", "A", "a").joined(3, 1);
+    run.breaks(&[Break::WrongJoin { push: 3, joined: 1 }]);
+    let row = run.row(1);
+    row.order_keys = vec!["B".into()];
+    run.row(3).order_keys = vec!["B".into()];
+    run.breaks(&[]);
 }
 
 #[test]
@@ -41,7 +54,7 @@ fn an_equal_push_has_to_join() {
 #[test]
 fn a_refused_push_and_one_that_is_not_the_newest_absorb_nothing() {
     let mut run = Run::new();
-    run.push(1, "chem", "A", "a").sent(1).rejected(1);
+    run.push(1, "chem", "A", "a").sent(1).refused().rejected(1);
     run.push(2, "chem", "A", "a").sent(2).delivered(2);
     run.push(3, "chem", "A", "b").sent(3).delivered(3);
     run.push(4, "chem", "A", "a").sent(4).delivered(4);
@@ -92,8 +105,8 @@ fn an_answer_outside_that_the_disk_does_not_have_is_seen() {
         .delivered(1);
     let settled = run.story.end.events.last_mut().unwrap();
     settled.status = Some(200);
-    settled.answer = Some("MSA|AA|C-a".into());
-    run.answered(1, 200, "MSA|AA|C-a");
+    settled.answer = Some("MSH|\rMSA|AA|C-a\r".into());
+    run.answered(1, 200, "MSH|\rMSA|AA|C-a\r");
     run.answered(2, 200, "MSA|AA|C-b")
         .answered(1, 200, "MSA|AE|C-a");
     let callback = |id| format!("cb-{id}");

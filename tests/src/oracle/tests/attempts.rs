@@ -59,6 +59,70 @@ fn a_fourth_resend_is_one_too_many() {
 }
 
 #[test]
+fn the_resends_of_a_push_are_counted_and_not_only_read() {
+    let mut run = Run::new();
+    run.push(1, "coag", "A", "a");
+    for _ in 0..2 {
+        run.sent(1).cut("coag").resent(1, 1);
+    }
+    run.sent(1).delivered(1);
+    run.breaks(&[Break::Miscounted { push: 1 }]);
+    for _ in 0..2 {
+        run.story.end.events.pop();
+    }
+    for nth in [3, 1] {
+        run.sent(1).cut("coag").resent(1, nth);
+    }
+    run.sent(1).delivered(1);
+    let breaks = run.verdict().breaks;
+    assert!(
+        breaks.contains(&Break::ResentTooOften { push: 1 }),
+        "{breaks:?}"
+    );
+}
+
+#[test]
+fn a_message_on_a_connection_that_is_younger_than_the_end_is_not_of_that_attempt() {
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a").attempt(1).cut("chem").held(1);
+    run.received("chem", "a").breaks(&[]);
+    run.story.received[0].opened = run.now + 500;
+    run.breaks(&[duplicate("chem", &[1], 1, 0)]);
+}
+
+#[test]
+fn what_is_held_outside_an_attempt_is_too_old_or_its_device_is_away() {
+    let cause = [Break::UncertainWithoutCause { push: 1 }];
+    let resent = |device: &str| {
+        let mut run = Run::new();
+        run.push(1, device, "A", "a").sent(1).killed();
+        run.held(1).released(1);
+        run
+    };
+    resent("chem").held(1).breaks(&cause);
+    resent("coag").held(1).breaks(&cause);
+    resent("poct").held(1).breaks(&[]);
+    let mut run = resent("coag");
+    run.now += WAITS;
+    run.held(1).breaks(&[]);
+}
+
+#[test]
+fn a_yes_that_was_a_no_and_words_that_the_device_never_said_are_seen() {
+    let lie = [Break::NotItsWords { push: 1 }];
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a").sent(1).refused();
+    run.delivered(1).breaks(&lie);
+    run.story.end.events.pop();
+    run.rejected(1).breaks(&[]);
+    run.story.end.events[1].answer = Some("MSH|\rMSA|AR|C-a\r".into());
+    run.breaks(&lie);
+    run.story.received[0].answers.clear();
+    run.story.end.events[1].answer = None;
+    run.breaks(&lie);
+}
+
+#[test]
 fn a_copy_of_an_attempt_that_is_called_not_delivered_is_a_duplicate() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a").sent(1).not_delivered(1);
@@ -127,7 +191,8 @@ fn an_answer_to_another_message_settles_nothing() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a").sent(1).delivered(1);
     run.story.end.events[1].answer = Some("MSH|\rMSA|AA|C-b\r".into());
-    run.breaks(&[Break::AnswerToAnother { push: 1 }]);
+    let push = 1;
+    run.breaks(&[Break::NotItsWords { push }, Break::AnswerToAnother { push }]);
     run.story.end.events[1].answer = Some("MSH|\rMSA|AA|C-a\r".into());
     run.breaks(&[]);
 }

@@ -102,7 +102,7 @@ fn an_agent_that_does_not_wait_long_enough_has_no_excuse() {
 
 #[test]
 fn trouble_excuses_until_the_answer_has_been_passed_on() {
-    for what in [Harm::Spoilt, Harm::Dropped] {
+    for what in [Harm::Ended, Harm::Dropped] {
         Run::tried(1)
             .trouble(what, 1, 50)
             .held_after(90)
@@ -118,6 +118,17 @@ fn trouble_excuses_until_the_answer_has_been_passed_on() {
             .held_after(90)
             .breaks(&CAUSE);
     }
+}
+
+#[test]
+fn spoilt_bytes_excuse_only_an_agent_that_has_waited() {
+    let spoilt = |after| {
+        let mut run = Run::tried(1);
+        run.trouble(Harm::Spoilt, 1, 10).held_after(after);
+        run
+    };
+    spoilt(600).breaks(&[]);
+    spoilt(300).breaks(&CAUSE);
 }
 
 #[test]
@@ -138,7 +149,12 @@ fn trouble_excuses_only_what_came_by_on_that_connection_and_before_its_end() {
 
 #[test]
 fn a_message_that_never_came_by_is_excused_by_a_connection_that_was_dropped_and_by_no_other() {
-    for (what, expected) in [(Harm::Dropped, &[][..]), (Harm::Spoilt, &CAUSE[..])] {
+    let cases = [
+        (Harm::Dropped, &[][..]),
+        (Harm::Ended, &CAUSE[..]),
+        (Harm::Spoilt, &CAUSE[..]),
+    ];
+    for (what, expected) in cases {
         let mut run = Run::new();
         run.push(1, "chem", "A", "a").attempt(1);
         run.trouble(what, 7, 50).held_after(90).breaks(expected);
@@ -153,7 +169,7 @@ fn a_message_that_never_came_by_is_excused_by_a_connection_that_was_dropped_and_
 #[test]
 fn each_attempt_has_its_own_message_and_connection() {
     let mut run = Run::tried(1);
-    run.trouble(Harm::Spoilt, 1, 5).held_after(90).released(1);
+    run.trouble(Harm::Ended, 1, 5).held_after(90).released(1);
     run.sent(1).held_after(90);
     run.breaks(&CAUSE);
     let at = run.now - 95;
@@ -163,7 +179,7 @@ fn each_attempt_has_its_own_message_and_connection() {
         at,
     });
     run.breaks(&CAUSE);
-    run.trouble(Harm::Spoilt, 2, -40).breaks(&[]);
+    run.trouble(Harm::Ended, 2, -40).breaks(&[]);
 }
 
 #[test]

@@ -16,6 +16,23 @@ fn the_order_of_a_device_counts() {
 }
 
 #[test]
+fn numbers_are_given_in_the_order_of_the_cloud() {
+    let mut run = Run::new();
+    run.push(1, "chem", "A", "a").sent(1).delivered(1);
+    run.push(2, "coag", "B", "b").sent(2).delivered(2);
+    run.push(3, "chem", "C", "c").sent(3).delivered(3);
+    run.story.kept.swap(0, 1);
+    run.breaks(&[]);
+    run.story.kept.swap(1, 2);
+    run.breaks(&[Break::OutOfOrder {
+        device: "chem".into(),
+        key: None,
+        push: 1,
+        after: 3,
+    }]);
+}
+
+#[test]
 fn the_order_of_a_key_counts_even_for_what_was_held() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a").push(2, "chem", "A", "b");
