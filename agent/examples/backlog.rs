@@ -12,7 +12,7 @@ use agent_core::queue::DeviceConfig;
 use anyhow::{Context, Result, bail};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
-use wardpost::store::{Attempt, Bounds, Lines, Opened, Wiring};
+use wardpost::store::{Attempt, Bounds, Lines, Opened, Upward, Wiring};
 
 /// Lines to devices that are never there.
 struct Away;
@@ -83,6 +83,11 @@ async fn start(directory: &Path) -> Result<()> {
         limit: 10_000_000,
         lines: Away,
         said,
+        upward: Upward {
+            channel: None,
+            agent: String::new(),
+            limit: 0,
+        },
         join_digest: |_| None,
         bounds: Bounds {
             max_disk: u64::MAX / 2,

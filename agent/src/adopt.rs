@@ -84,7 +84,7 @@ mod tests {
     use crate::dispatch::Dispatch;
     use crate::lines::LineNeeds;
     use crate::site::Rules;
-    use crate::store::{Bounds, Opened, Wiring};
+    use crate::store::{Bounds, Opened, Upward, Wiring};
     use crate::supervisor::Supervisor;
     use crate::tls::Watch;
 
@@ -128,6 +128,11 @@ mod tests {
                     max_disk: 1 << 30,
                     min_free: 1 << 20,
                     reserve: 1 << 20,
+                },
+                upward: Upward {
+                    channel: None,
+                    agent: "a".into(),
+                    limit: 10,
                 },
                 lines: dispatch.clone(),
                 said: mpsc::channel(1).0,

@@ -67,6 +67,7 @@ impl Agent {
             devices: queue_devices(&site.devices(), known, &config),
             limit: config.limits.max_queued_total,
             bounds: site.devices().rules().bounds,
+            upward: site.devices().rules().upward.clone(),
             lines: dispatch.clone(),
             said: say.clone(),
             join_digest: cloud::join_digest,

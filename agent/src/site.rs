@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::{Broken, Commands, Config, DeviceConfig, DeviceTls, Hl7, Lifetime, Timing};
 use crate::line::LineConfig;
-use crate::store::{Asked, Bounds, Configuration, Kept};
+use crate::store::{Asked, Bounds, Configuration, Kept, Upward};
 
 /// One device, under its number.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct Rules {
     pub max_push_bytes: usize,
     pub max_queued_total: usize,
     pub bounds: Bounds,
+    /// Where receipts and alarms go.
+    pub upward: Upward,
     /// How long what is over is kept.
     pub kept: Kept,
 }
@@ -68,6 +70,11 @@ impl Rules {
                 max_disk: config.limits.max_disk as u64,
                 min_free: config.limits.min_free as u64,
                 reserve: config.limits.reserve as u64,
+            },
+            upward: Upward {
+                channel: config.cloud.receipts.clone(),
+                agent: config.cloud.agent.clone(),
+                limit: config.limits.max_uploads as u64,
             },
             kept: Kept {
                 words: config.retention.bodies,
@@ -206,6 +213,7 @@ impl Devices {
             devices: self.for_queue(),
             limit: self.rules.max_queued_total,
             bounds: self.rules.bounds,
+            upward: self.rules.upward.clone(),
             asked,
         }
     }

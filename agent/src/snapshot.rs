@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::cloud::{AgentStatus, agent_version};
 use crate::site::Devices;
-use crate::store::Room;
+use crate::store::{Room, UploadsView};
 
 /// What changes outside of the store, kept where everyone can put it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ pub struct Snapshot {
     pub held: usize,
     pub devices: Vec<DeviceView>,
     pub disk: DiskView,
+    pub uploads: UploadsView,
     /// When the configuration in force was applied.
     pub applied: String,
     /// What is wrong with the configuration or the disk, and with a newer one that was refused; which certificates end.
@@ -159,7 +160,12 @@ impl Board {
     }
 
     /// Puts the board, the queue, the configuration and the disk into one picture.
-    pub fn snapshot(&self, queue: &QueueReport, devices: &Devices, room: &Room) -> Snapshot {
+    pub fn snapshot(
+        &self,
+        queue: &QueueReport,
+        devices: &Devices,
+        (room, uploads): (&Room, UploadsView),
+    ) -> Snapshot {
         let views: Vec<DeviceView> = queue
             .devices
             .iter()
@@ -174,12 +180,14 @@ impl Board {
             held: queue.devices.iter().map(|device| device.held).sum(),
             devices: views,
             disk: disk_view(room),
+            uploads,
             applied: clock::rfc3339(posted.applied),
             problems: [
                 &posted.problems[..],
                 &posted.refused[..],
                 &posted.certificates[..],
                 &lacks(room)[..],
+                &unheard(uploads)[..],
             ]
             .concat(),
         })
@@ -228,6 +236,19 @@ fn lacks(room: &Room) -> Vec<String> {
     let refusing = refusing.map(|why| format!("new pushes are refused: {why}"));
     let missing = (room.reserve == 0).then(|| NO_RESERVE.to_owned());
     refusing.into_iter().chain(missing).collect()
+}
+
+fn unheard(uploads: UploadsView) -> Vec<String> {
+    let UploadsView { given_up, lost, .. } = uploads;
+    let given_up = (given_up > 0).then(|| format!(
+        "{given_up} receipts or alarms were given up since the start, because the cloud refused them for days; look at \
+         the Bot of the channel"
+    ));
+    let lost = (lost > 0).then(|| format!(
+        "{lost} receipts or alarms were left out since the start, because too many wait for the cloud \
+         (limits.max_uploads); look at [cloud] receipts, at the channel and at its Bot"
+    ));
+    given_up.into_iter().chain(lost).collect()
 }
 
 const NO_RESERVE: &str =

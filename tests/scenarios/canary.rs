@@ -75,6 +75,7 @@ fn chat(mut stream: TcpStream) -> std::io::Result<()> {
 fn bench(talkative: u16) -> Bench {
     Setup::new()
         .environment("WARDPOST_LOG", "trace")
+        .set("cloud.receipts", "\"news\"")
         .device(DeviceSetup::new("chem"))
         .device(device_that("refuses", Kind::Ar))
         .device(device_that("half", Kind::Half).text("hl7.ack_timeout", "200ms"))
@@ -187,6 +188,7 @@ fn columns(path: &Path) -> Vec<(String, String)> {
     let database = open(path);
     [
         "SELECT who, reason FROM event",
+        "SELECT channel, remote, reason FROM upload",
         "SELECT * FROM audit",
         "SELECT * FROM meta",
     ]

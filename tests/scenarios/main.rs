@@ -13,6 +13,7 @@ mod peers;
 mod proof;
 mod push;
 mod readme;
+mod receipts;
 mod recovery;
 mod reload;
 mod restart;

@@ -12,3 +12,4 @@ pub mod queue;
 pub mod retry;
 pub mod route;
 pub mod uplink;
+pub mod upload;

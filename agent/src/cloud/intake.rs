@@ -5,17 +5,18 @@ use agent_core::push::Seq;
 use agent_core::queue::{AgentSwitch, ReplyTo, Session};
 use agent_core::route::Route;
 use agent_core::uplink::Status;
+use agent_core::upload::{End, UploadId};
 use agent_wire::{COMMAND, LogsPage, PING, PushRequest, ToAgent, ToServer};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::ping::PingRequest;
 use super::translate::{self, Request};
-use super::{AgentStatus, Answer, AnswersUnread, CloudSide, Link, refusal};
+use super::{AgentStatus, Answer, AnswersUnread, CloudSide, Link, Unread, refusal};
 use crate::adopt::{AdoptError, Adopter};
 use crate::control::verbs::Verb;
 use crate::control::{Control, error, own_answer};
-use crate::store::{Own, StoreError};
+use crate::store::{Own, StoreError, Upload};
 use crate::telemetry::LogRing;
 
 /// The agent's side of the session.
@@ -136,6 +137,30 @@ impl CloudSide for Intake {
         self.control.store.last_answer()
     }
 
+    fn newest_upload(&self) -> (UploadId, u64) {
+        self.control.store.newest_upload()
+    }
+
+    async fn uploads_after(
+        &self,
+        after: UploadId,
+        limit: usize,
+    ) -> Result<Vec<(UploadId, String)>, Unread> {
+        let read = self.control.store.uploads_after(after, limit).await;
+        read.map_err(|error| Unread(Box::new(error)))
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Option<Upload>, Unread> {
+        let read = self.control.store.upload(id).await;
+        read.map_err(|error| Unread(Box::new(error)))
+    }
+
+    async fn close_upload(&self, id: UploadId, end: End) {
+        if let Err(error) = self.control.store.close_upload(id, end).await {
+            warn!(%error, upload = id.0, "the store did not hear what became of an upload");
+        }
+    }
+
     fn uplink_status(&self, status: &Status) {
         self.control.board.uplink(status);
     }
@@ -245,8 +270,9 @@ impl Intake {
             Ok(report) => {
                 let control = &self.control;
                 let room = control.store.room_on_disk();
+                let uploads = control.store.uploads();
                 let devices = control.site.devices();
-                let snapshot = control.board.snapshot(&report, &devices, &room);
+                let snapshot = control.board.snapshot(&report, &devices, (&room, uploads));
                 ToServer::StatsResponse {
                     callback,
                     status_code: 200,

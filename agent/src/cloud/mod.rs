@@ -23,9 +23,11 @@ use agent_core::clock::CloudTime;
 use agent_core::phi::Phi;
 use agent_core::push::Seq;
 use agent_core::uplink::Status;
+use agent_core::upload::{End, UploadId};
 use agent_wire::{ToAgent, ToServer};
 use url::Url;
 
+use crate::store::Upload;
 use crate::tls::told;
 
 pub use agent_wire::{COMMAND, TEXT};
@@ -77,6 +79,22 @@ pub trait CloudSide: Send + Sync + 'static {
     /// An answer is counted here before it is offered as [`Said::Answer`].
     fn last_answer(&self) -> Seq;
 
+    /// The newest upload, and a number that rises when all that wait must be read anew.
+    fn newest_upload(&self) -> (UploadId, u64);
+
+    /// What waits to go up after `after`, oldest first: which, and on which channel.
+    fn uploads_after(
+        &self,
+        after: UploadId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(UploadId, String)>, Unread>> + Send;
+
+    /// One that waits; `None` if it does not wait any more.
+    fn upload(&self, id: UploadId) -> impl Future<Output = Result<Option<Upload>, Unread>> + Send;
+
+    /// It waits no more.
+    fn close_upload(&self, id: UploadId, end: End) -> impl Future<Output = ()> + Send;
+
     /// How the uplink is, in words; for the status page. Called at each change.
     fn uplink_status(&self, status: &Status) {
         let _ = status;
@@ -118,6 +136,11 @@ pub enum Said {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the recorded answers")]
 pub struct AnswersUnread(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// What waits to go up could not be read now; it is tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read what waits to go up")]
+pub struct Unread(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// The version as Medplum's tools compare it: `x.y.z-hhhhhhh`.
 pub fn agent_version() -> String {

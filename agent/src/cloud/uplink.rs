@@ -13,6 +13,7 @@ mod envelopes;
 mod record;
 mod reloads;
 mod slot;
+mod uploads;
 
 use std::mem;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use self::answers::{Answers, Page};
 use self::record::{Record, TokenJudged};
 use self::reloads::Reloads;
 use self::slot::Slot;
+use self::uploads::{Disk, Out, Uploads};
 use super::dial::Dialler;
 use super::fhir::{AgentRecord, FhirError};
 use super::http::HttpClient;
@@ -62,6 +64,7 @@ pub struct Uplink<C> {
     dialling: Slot<Result<WebSocket, OpenError>>,
     socket: Option<WebSocket>,
     answers: Answers<C>,
+    uploads: Uploads<C>,
     record: Record,
     reloads: Reloads,
     /// What must be said, but not before the server has accepted us.
@@ -79,6 +82,7 @@ enum Wake {
     Socket(Event),
     Said(Option<Said>),
     Page(Page),
+    Upload(Disk),
     Agent(Result<AgentRecord, FhirError>),
     Reloaded(Result<(), String>),
     Settings,
@@ -119,6 +123,7 @@ impl<C: CloudSide> Uplink<C> {
         Self {
             http: HttpClient::new(Arc::clone(&dialler)),
             answers: Answers::new(Arc::clone(&cloud)),
+            uploads: Uploads::new(Arc::clone(&cloud)),
             settings,
             news,
             cloud,
@@ -148,6 +153,7 @@ impl<C: CloudSide> Uplink<C> {
             event = next(&mut self.socket) => Wake::Socket(event),
             said = hear(&mut self.said), if may_say => Wake::Said(said),
             page = self.answers.page() => Wake::Page(page),
+            read = self.uploads.read() => Wake::Upload(read),
             result = self.record.done() => Wake::Agent(result),
             result = self.reloads.done() => Wake::Reloaded(result),
             () = changed(&mut self.news) => Wake::Settings,
@@ -165,6 +171,7 @@ impl<C: CloudSide> Uplink<C> {
             Wake::Said(Some(said)) => self.say(said),
             Wake::Said(None) => self.said = None,
             Wake::Page(page) => self.answers.page_came(page, clock::mono()),
+            Wake::Upload(disk) => self.upload_came(disk).await,
             Wake::Agent(result) => self.agent_came(result).await,
             Wake::Reloaded(result) => self.reloaded(&result),
             Wake::Settings => self.settings_came().await,
@@ -182,6 +189,7 @@ impl<C: CloudSide> Uplink<C> {
         if let Some(socket) = &mut self.socket {
             self.answers.work(socket, now);
         }
+        self.uploads.work((now, (self.throw)())).await;
         if self.answers.wants_heartbeat(now) {
             self.step(Input::HeartbeatWanted).await;
         }
@@ -218,6 +226,8 @@ impl<C: CloudSide> Uplink<C> {
                 warn!(why, "the session with the cloud ended");
                 self.record.end_session();
                 self.reloads.forget();
+                let at = (clock::mono(), (self.throw)());
+                self.uploads.link_down(at).await;
                 self.cloud.link(Link::Down).await;
             }
             Output::Status(status) => self.tell(&status),
@@ -262,6 +272,8 @@ impl<C: CloudSide> Uplink<C> {
         self.logged.clear();
         self.answers.begin_session();
         self.record.begin_session(clock::mono());
+        let at = (clock::mono(), (self.throw)());
+        self.uploads.link_up(at).await;
         for early in mem::take(&mut self.early) {
             self.send(&early);
         }
@@ -321,6 +333,19 @@ impl<C: CloudSide> Uplink<C> {
                 self.step(Input::OpenFailed { why, asked }).await;
             }
         }
+    }
+
+    async fn upload_came(&mut self, disk: Disk) {
+        let (Some(socket), Some(token)) = (&mut self.socket, &self.token) else {
+            return;
+        };
+        let out = Out {
+            socket,
+            agent: &self.settings.agent,
+            token: token.expose_secret(),
+        };
+        let at = (clock::mono(), (self.throw)());
+        self.uploads.came(disk, out, at).await;
     }
 
     async fn tell_time(&mut self, time: Option<CloudTime>) {
@@ -408,7 +433,8 @@ impl<C: CloudSide> Uplink<C> {
     fn time_to_deadline(&self) -> Duration {
         let session = self.machine.is_live().then(|| self.answers.deadline());
         let record = self.record.deadline().filter(|_| self.machine.is_live());
-        let deadlines = [self.machine.deadline(), session, record];
+        let uploads = self.uploads.deadline().filter(|_| self.machine.is_live());
+        let deadlines = [self.machine.deadline(), session, record, uploads];
         let first = deadlines
             .into_iter()
             .flatten()

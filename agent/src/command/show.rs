@@ -44,6 +44,12 @@ fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
         text(answer, "queued"),
         text(answer, "held")
     )?;
+    let uploads = answer.get("uploads").unwrap_or(&Value::Null);
+    writeln!(
+        out,
+        "upward   {} wait for the cloud",
+        text(uploads, "waiting")
+    )?;
     disk(answer.get("disk").unwrap_or(&Value::Null), out)?;
     writeln!(out, "config   applied {}", text(answer, "applied"))?;
     for problem in rows(answer, "problems") {

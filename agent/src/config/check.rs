@@ -95,6 +95,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
     let max_queued = section.count("max_queued", 1..=MOST_QUEUED);
     let max_queued_total = section.count("max_queued_total", 1..=MOST_QUEUED);
     let max_devices = section.count("max_devices", 1..=super::MOST_DEVICES);
+    let max_uploads = section.count("max_uploads", 1000..=MOST_QUEUED);
     let disk = read_disk(section);
     let value =
         |found: &Option<Found<usize>>, default| found.as_ref().map_or(default, |found| found.value);
@@ -103,6 +104,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         max_queued: value(&max_queued, defaults.max_queued),
         max_queued_total: value(&max_queued_total, defaults.max_queued_total),
         max_devices: value(&max_devices, defaults.max_devices),
+        max_uploads: value(&max_uploads, defaults.max_uploads),
         ..disk
     };
     if let Some(found) = max_queued.filter(|_| limits.max_queued > limits.max_queued_total) {

@@ -119,6 +119,8 @@ pub struct Limits {
     /// Pushes that wait for all devices.
     pub max_queued_total: usize,
     pub max_devices: usize,
+    /// Receipts and alarms that wait for the cloud; what is new beyond them is left out.
+    pub max_uploads: usize,
     /// Bytes in use in the database, above which no new push is taken.
     pub max_disk: usize,
     /// Bytes free on the file system of the state, below which no new push is taken.
@@ -134,6 +136,7 @@ impl Default for Limits {
             max_queued: 100_000,
             max_queued_total: 1_000_000,
             max_devices: 1000,
+            max_uploads: 100_000,
             max_disk: 8 << 30,
             min_free: 128 << 20,
             reserve: 16 << 20,

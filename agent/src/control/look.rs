@@ -38,7 +38,7 @@ pub(crate) async fn status(control: &Control) -> Result<Value, StoreError> {
     let mut snapshot = control.board.snapshot(
         &report,
         &control.site.devices(),
-        &control.store.room_on_disk(),
+        (&control.store.room_on_disk(), control.store.uploads()),
     );
     if let Clock::Doubtful(doubt) = control.store.clock() {
         let told = format!("{doubt}; until it is set, nothing expires and nothing old is removed");

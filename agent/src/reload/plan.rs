@@ -307,6 +307,7 @@ fn limits(old: &Limits, new: &Limits, keys: &mut Keys) {
         max_queued: _,
         max_queued_total,
         max_devices,
+        max_uploads,
         max_disk,
         min_free,
         reserve,
@@ -315,6 +316,7 @@ fn limits(old: &Limits, new: &Limits, keys: &mut Keys) {
     let total = &new.max_queued_total;
     keys.note("limits.max_queued_total", max_queued_total, total);
     keys.note("limits.max_devices", max_devices, &new.max_devices);
+    keys.note("limits.max_uploads", max_uploads, &new.max_uploads);
     keys.note("limits.max_disk", max_disk, &new.max_disk);
     keys.note("limits.min_free", min_free, &new.min_free);
     keys.note("limits.reserve", reserve, &new.reserve);

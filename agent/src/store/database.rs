@@ -16,9 +16,10 @@ use super::mutant::{self, Mutant};
 use super::wal::{Checkpoint, checkpoint};
 
 /// Every version of the schema, oldest first. A version is never edited once it was released.
-const MIGRATIONS: [(u32, &str); 2] = [
+const MIGRATIONS: [(u32, &str); 3] = [
     (1, include_str!("migrations/0001_first.sql")),
     (2, include_str!("migrations/0002_segments.sql")),
+    (3, include_str!("migrations/0003_uploads.sql")),
 ];
 
 /// Earlier ones can lose a commit when a reader meets a checkpoint (a race in the WAL code).

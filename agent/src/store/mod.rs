@@ -18,6 +18,7 @@ mod owner;
 mod parcel;
 mod question;
 mod read;
+mod receipt;
 mod recover;
 mod remove;
 mod reserve;
@@ -29,6 +30,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod time;
+mod upload;
 mod wal;
 mod writer;
 
@@ -55,6 +57,7 @@ pub use read::{History, HistoryEvent};
 pub use space::{Bounds, Room};
 pub use sweep::{Kept, Progress, Swept};
 pub use tasks::{HeldBy, Standing};
+pub use upload::{Upload, UploadsView, Upward};
 
 /// Why the store cannot be used. All but `Busy` are for a person to repair.
 #[derive(Debug, Error)]
@@ -111,6 +114,7 @@ struct Shared {
     room: Arc<Semaphore>,
     reader: read::Reader,
     room_on_disk: Arc<Mutex<Room>>,
+    uploads: upload::Posted,
     /// The verdict at the newest look.
     clock: Mutex<Clock>,
     /// Set by a reader that found the disk or the database broken: the writer stops.
@@ -164,6 +168,7 @@ pub struct Configuration {
     /// Pushes that may wait for all devices together.
     pub limit: usize,
     pub bounds: Bounds,
+    pub upward: Upward,
     /// Written to the audit in the same commit, if somebody asked for the change.
     pub asked: Option<Asked>,
 }
@@ -199,6 +204,7 @@ enum Request {
     Nudge,
     /// Removes one piece of what is old, after the batch and not in it.
     Sweep(sweep::Asked),
+    Upload(upload::Change),
     FlushTaken,
     Stop(oneshot::Sender<()>),
 }
@@ -227,6 +233,7 @@ pub struct Wiring<L> {
     pub devices: Vec<(DeviceNo, DeviceConfig)>,
     pub limit: usize,
     pub bounds: Bounds,
+    pub upward: Upward,
     pub lines: L,
     pub said: mpsc::Sender<Said>,
     pub join_digest: JoinDigest,

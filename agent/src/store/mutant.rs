@@ -4,7 +4,10 @@
 //! at compile time. `WARDPOST_MUTANT` names the one to plant; the pure crates have some of their own.
 
 use agent_core::push::{DeviceNo, OnUncertain};
-use agent_core::queue::DeviceConfig;
+use agent_core::queue::{DeviceConfig, Effect};
+
+use super::Lines;
+use super::writer::{Batch, Writer};
 
 /// A promise that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +91,20 @@ pub(super) const fn plant() {}
 #[cfg(not(feature = "mutants"))]
 pub(super) const fn is(_mutant: Mutant) -> bool {
     false
+}
+
+impl<L: Lines> Writer<L> {
+    pub(super) fn answer_too_early(&mut self, batch: &mut Batch) {
+        let effects = std::mem::take(&mut batch.effects);
+        for effect in effects {
+            match effect {
+                Effect::Answer(answer) => drop(self.hand_answer(answer)),
+                other => batch.effects.push(other),
+            }
+        }
+        // A window wide enough for a kill to fall into.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
 /// Has every device send again what may have arrived, where that fault is planted.

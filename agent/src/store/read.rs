@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use agent_core::phi::Phi;
 use agent_core::push::{Level, PushId, Seq, State, Timestamp};
 use agent_core::queue::Kind;
+use agent_core::upload::UploadId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::database::sql;
-use super::{StoreError, ToldBy, answer_type, rows};
+use super::{StoreError, ToldBy, Upload, answer_type, rows, upload};
 use crate::cloud::Answer;
 
 /// What the disk knows of one push, less its clinical words.
@@ -89,6 +90,18 @@ impl Reader {
     /// The recorded answer of one push.
     pub(super) fn answer_of(&self, push: PushId) -> Result<Option<Answer>, StoreError> {
         answer_of(&self.lock(), push).map_err(sql("read an answer"))
+    }
+
+    pub(super) fn uploads_after(
+        &self,
+        after: UploadId,
+        limit: usize,
+    ) -> Result<Vec<(UploadId, String)>, StoreError> {
+        upload::waiting_after(&self.lock(), after, limit).map_err(sql("read what waits to go up"))
+    }
+
+    pub(super) fn upload(&self, id: UploadId) -> Result<Option<Upload>, StoreError> {
+        upload::waiting(&self.lock(), id).map_err(sql("read an upload"))
     }
 
     pub(super) fn history(&self, push: PushId) -> Result<Option<History>, StoreError> {

@@ -142,13 +142,18 @@ impl<L: Lines> Writer<L> {
         self.roll_back()?;
         self.cache = Cache::default();
         self.decided.clear();
+        self.uploads.upward = self.wiring.upward.clone();
         let devices = self.wiring.devices.clone();
         let now = self.now();
         let loader = load::load(&self.connection, self.wiring.limit, devices)
             .map_err(sql("read the queue back"))?;
         let old = std::mem::replace(&mut self.queue, Queue::new(0));
-        self.queue = loader.resume(old, now);
+        self.queue = loader.receipts(self.uploads.receipts()).resume(old, now);
+        self.uploads
+            .recount(&self.connection)
+            .map_err(sql("count what waits to go up"))?;
         self.segments = Segments::read(&self.connection).map_err(sql("read the segments"))?;
+        self.uploads.post(&self.shared.uploads);
         // It may have been the segment that found no room.
         self.segments.wait_until(clock::mono().plus(SEGMENT_AFTER));
         self.chain = AuditChain::read(&self.connection).map_err(sql("read the audit chain"))?;

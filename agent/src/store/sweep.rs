@@ -1,7 +1,7 @@
 //! The sweep: what is over for long enough is removed, piece by piece between the batches, and does not live on in the log.
 //!
 //! ```text
-//!  words ─► rows ─► reasons of the audit ─► rows of the audit ─► log cut to nothing ─► done
+//!  words ─► rows ─► uploads ─► reasons of the audit ─► rows of the audit ─► log cut to nothing ─► done
 //! ```
 //!
 //! It never touches the live queue, so a piece that fails is rolled back and forgotten until the next run.
@@ -20,7 +20,7 @@ use super::fault::{Fault, fault};
 use super::remove::{self, Left, Piece};
 use super::wal::{Checkpoint, Copied, checkpoint};
 use super::writer::Writer;
-use super::{Lines, StoreError};
+use super::{Lines, StoreError, upload};
 
 /// How long what is over is kept.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,7 @@ enum Stage {
     #[default]
     Words,
     Rows,
+    Uploads,
     Reasons,
     Audit,
     Log,
@@ -135,6 +136,7 @@ impl<L: Lines> Writer<L> {
         let piece = match self.sweep.stage {
             Stage::Words => remove::words(&self.connection, words, &live),
             Stage::Rows => remove::rows(&self.connection, rows, &live),
+            Stage::Uploads => upload::remove(&self.connection, words, rows),
             Stage::Reasons => remove::reasons(&self.connection, words),
             Stage::Audit | Stage::Log => remove::audit(&self.connection, rows),
         }?;
@@ -174,7 +176,7 @@ impl Sweep {
         match self.stage {
             Stage::Words => self.swept.words += piece.removed,
             Stage::Rows => self.swept.rows += piece.removed,
-            Stage::Reasons | Stage::Audit | Stage::Log => {}
+            Stage::Uploads | Stage::Reasons | Stage::Audit | Stage::Log => {}
         }
         if piece.removed > 0 {
             self.pages = OldPages::Perhaps;
@@ -182,7 +184,8 @@ impl Sweep {
         if piece.left == Left::Nothing {
             self.stage = match self.stage {
                 Stage::Words => Stage::Rows,
-                Stage::Rows => Stage::Reasons,
+                Stage::Rows => Stage::Uploads,
+                Stage::Uploads => Stage::Reasons,
                 Stage::Reasons => Stage::Audit,
                 Stage::Audit | Stage::Log => Stage::Log,
             };

@@ -5,6 +5,7 @@ mod room;
 mod segments;
 mod sweep;
 mod tasks;
+mod uploads;
 
 use std::sync::mpsc as sync;
 use std::time::Duration;
@@ -24,6 +25,14 @@ const BOUNDS: Bounds = Bounds {
     min_free: 1 << 20,
     reserve: 1 << 20,
 };
+
+fn upward() -> Upward {
+    Upward {
+        channel: None,
+        agent: "agent-1".into(),
+        limit: 1000,
+    }
+}
 
 /// Lines that only pass on what they are given; the writer then waits in the gate, if there is one.
 struct Hands {
@@ -80,6 +89,14 @@ impl Bench {
         pages: u32,
         (bounds, gate): (Bounds, Option<sync::Receiver<()>>),
     ) -> Self {
+        Self::telling(folder, pages, (bounds, gate, upward()))
+    }
+
+    fn telling(
+        folder: TempDir,
+        pages: u32,
+        (bounds, gate, upward): (Bounds, Option<sync::Receiver<()>>, Upward),
+    ) -> Self {
         let opened = Opened::open(folder.path()).unwrap();
         opened
             .connection
@@ -96,6 +113,7 @@ impl Bench {
             devices: vec![(CHEM, device())],
             limit: 10_000,
             bounds,
+            upward,
             lines: hands,
             said: say,
             join_digest: |parcel| Some(Sha256::digest(parcel.body.0.as_bytes()).into()),
@@ -478,6 +496,7 @@ fn only(device: DeviceConfig) -> Configuration {
         devices: vec![(CHEM, device)],
         limit: 10_000,
         bounds: BOUNDS,
+        upward: upward(),
         asked: None,
     }
 }

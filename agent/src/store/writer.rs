@@ -33,6 +33,7 @@ use super::segment::Segments;
 use super::space::Space;
 use super::sweep::Sweep;
 use super::time::Time;
+use super::upload::{Posted, Uploads};
 use super::wal::Wal;
 use super::{
     Attempt, Configuration, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running,
@@ -59,6 +60,7 @@ pub(super) fn start<L: Lines>(
         room: Arc::new(Semaphore::new(WAITING_KIB as usize)),
         reader: opened.reader,
         room_on_disk: Arc::default(),
+        uploads: Posted::default(),
         clock: Mutex::default(),
         broken: OnceLock::new(),
         watched: super::tasks::Watched::default(),
@@ -74,6 +76,8 @@ pub(super) fn start<L: Lines>(
         queue: Queue::new(0),
         chain: AuditChain::read(&opened.connection).map_err(sql("read the audit chain"))?,
         segments: Segments::read(&opened.connection).map_err(sql("read the segments"))?,
+        uploads: Uploads::read(&opened.connection, wiring.upward.clone())
+            .map_err(sql("count what waits to go up"))?,
         connection: opened.connection,
         cache: Cache::default(),
         shared: Arc::clone(&shared),
@@ -117,6 +121,7 @@ pub(super) struct Writer<L> {
     pub(super) wal: Wal,
     pub(super) sweep: Sweep,
     pub(super) time: Time,
+    pub(super) uploads: Uploads,
     /// A verdict on the clock that the queue has not heard of.
     pub(super) new_verdict: Option<Clock>,
     _lock: owner::Lock,
@@ -125,12 +130,12 @@ pub(super) struct Writer<L> {
 /// What one batch has decided, and what is needed to do it again if it comes to nothing.
 #[derive(Default)]
 pub(super) struct Batch {
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     replies: Vec<Reply>,
     /// What must not be lost with the batch, in the order in which it came.
     pub(super) again: Vec<Request>,
     pub(super) questions: Vec<Question>,
-    rows: usize,
+    pub(super) rows: usize,
     /// Of which somebody wants to hear.
     heard: Vec<PushId>,
 }
@@ -148,7 +153,8 @@ impl<L: Lines> Writer<L> {
             .map_err(sql("read the queue back"))?;
         let agent = database::last_switch(&self.connection).map_err(sql("read the last status"))?;
         let mut turn = Turn::at(now);
-        self.queue = loader.start(&mut turn);
+        let receipts = self.begin_uploads(now.utc)?;
+        self.queue = loader.receipts(receipts).start(&mut turn);
         self.segments
             .recall(&self.connection, &mut self.queue, now)
             .map_err(sql("read what came before"))?;
@@ -363,8 +369,13 @@ impl<L: Lines> Writer<L> {
     ) -> rusqlite::Result<()> {
         match change {
             Request::Configure(configuration, reply) => {
+                self.turn_upward(configuration.upward.clone(), turn.now.utc, batch)?;
                 self.configure(configuration, turn);
                 batch.reply(reply, ());
+            }
+            Request::Upload(change) => {
+                batch.again.push(Request::Upload(change.clone()));
+                self.change_uploads(&change, turn.now.utc, batch)?;
             }
             Request::Number(name, reply) => {
                 batch.reply(reply, database::number(&self.connection, &name)?);
@@ -395,6 +406,7 @@ impl<L: Lines> Writer<L> {
         let devices = configuration.devices;
         self.wiring.limit = configuration.limit;
         self.space.keep_within(configuration.bounds);
+        self.wiring.upward = configuration.upward;
         let known: HashSet<DeviceNo> = devices.iter().map(|(no, _)| *no).collect();
         let before = std::mem::replace(&mut self.wiring.devices, devices);
         let gone = before.into_iter().filter(|(no, _)| !known.contains(no));
@@ -452,15 +464,19 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    /// Writes the rows of one decision into the transaction, which begins with the first of them.
+    /// Writes the rows of one decision into the transaction.
     fn write(&mut self, turn: Turn, batch: &mut Batch) -> rusqlite::Result<()> {
-        if !turn.rows.is_empty() && batch.rows == 0 {
-            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        if !turn.rows.is_empty() {
+            self.begin_rows(batch)?;
         }
         self.shared.watched.of(&turn, &mut batch.heard);
         batch.effects.extend(turn.effects);
         for row in &turn.rows {
             batch.rows += 1;
+            if let Row::News(news) = row {
+                let told = (news, self.time.verdict());
+                self.uploads.news(&self.connection, told)?;
+            }
             rows::write(&self.connection, row, &mut self.chain)?;
             if let Row::Push(row) = row
                 && self.queue.is_hot(row.id)
@@ -488,6 +504,7 @@ impl<L: Lines> Writer<L> {
         for configuration in std::mem::take(&mut self.decided) {
             self.remember(configuration);
         }
+        self.uploads.post(&self.shared.uploads);
         // Before the first answer is offered: the uplink takes this as the newest there is.
         self.shared
             .last_answer
@@ -537,7 +554,10 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    fn hand_answer(&mut self, answer: agent_core::queue::Answer) -> Result<(), StoreError> {
+    pub(super) fn hand_answer(
+        &mut self,
+        answer: agent_core::queue::Answer,
+    ) -> Result<(), StoreError> {
         self.cache.forget_if_gone(answer.push, &self.queue);
         let spoken =
             rows::spoken(&self.connection, &answer.told).map_err(sql("read an answer's words"))?;
@@ -565,18 +585,6 @@ impl<L: Lines> Writer<L> {
         if self.wiring.said.try_send(said).is_err() {
             tracing::debug!("the uplink is behind; it will read the answer from disk");
         }
-    }
-
-    fn answer_too_early(&mut self, batch: &mut Batch) {
-        let effects = std::mem::take(&mut batch.effects);
-        for effect in effects {
-            match effect {
-                Effect::Answer(answer) => drop(self.hand_answer(answer)),
-                other => batch.effects.push(other),
-            }
-        }
-        // A window wide enough for a kill to fall into.
-        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one answer of a callback, and the 202 of whoever has waited long enough.
 
-use super::rows::{Answer, Effect, EventRow, Kind, Row, Told, Turn};
+use super::rows::{Answer, Effect, EventRow, Kind, Told, Turn};
 use super::{Queue, Session, TICK_LIMIT};
 use crate::mutant::{self, Mutant};
 use crate::push::PushId;
@@ -33,7 +33,7 @@ impl Queue {
         let mut row = self.event(id, device, Kind::Answered, turn.now);
         row.reason = Some(reason.to_string());
         self.answer(&mut row, 202, Told::Sentence(text), turn);
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
         self.cool(id);
     }
 

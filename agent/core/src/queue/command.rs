@@ -203,7 +203,7 @@ impl Queue {
         row.state = Some(State::Held);
         row.reason = Some(why);
         row.who = Some(command.who.clone());
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
     }
 
     /// Puts a held push back; being older than what came after it, it goes first again.
@@ -235,7 +235,7 @@ impl Queue {
         self.age.let_go(id, row.seq);
         row.reason.clone_from(&command.reason);
         row.who = Some(command.who.clone());
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
     }
 
     fn conclude(&mut self, command: &Command, state: State, turn: &mut Turn) {

@@ -9,6 +9,7 @@ use std::hash::BuildHasherDefault;
 
 use super::claim::MAILBOX;
 use super::device::{Device, DeviceConfig, Line};
+use super::news::Receipts;
 use super::rows::{Attempted, Kind, ReplyTo, Row, Turn};
 use super::segment::{ColdBlock, Mark, OpenAs};
 use super::{IdHasher, Live, Phase, Queue};
@@ -94,6 +95,13 @@ impl Loader {
     #[must_use]
     pub fn window(mut self, window: usize) -> Self {
         self.queue.window = window;
+        self
+    }
+
+    /// Keeps news of pushes for the cloud, or none.
+    #[must_use]
+    pub fn receipts(mut self, receipts: Receipts) -> Self {
+        self.queue.receipts = receipts;
         self
     }
 

@@ -33,6 +33,7 @@ mod doubt;
 mod expire;
 mod ids;
 mod load;
+mod news;
 mod report;
 mod rows;
 mod segment;
@@ -48,6 +49,7 @@ pub use command::{BodyKept, Command, CommandError, Done, Ended, Ruling, Verb};
 pub use device::{DeviceConfig, Line, Reason};
 pub use doubt::Before;
 pub use load::{EventFacts, Loader, PushFacts};
+pub use news::{News, Receipts};
 pub use report::{DeviceReport, Explained, Filter, QueueReport, WaitingPush};
 pub use rows::{
     Answer, Attempted, AuditRow, Effect, EventRow, Kind, PushRow, ReplyTo, Row, Told, Turn,
@@ -77,6 +79,7 @@ pub struct Queue {
     session: Session,
     agent: AgentSwitch,
     age: doubt::Age,
+    receipts: Receipts,
     /// When a waiting caller must be told that the push is queued.
     answer_due: BTreeSet<(Mono, PushId)>,
     expiry: BTreeSet<(Timestamp, PushId)>,
@@ -181,6 +184,7 @@ impl Queue {
             session: Session::Down,
             agent: AgentSwitch::On,
             age: doubt::Age::default(),
+            receipts: Receipts::Off,
             answer_due: BTreeSet::new(),
             expiry: BTreeSet::new(),
             floors: expire::Floors::default(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::news::News;
 use crate::delivery::Words;
 use crate::push::{DeviceNo, Level, NewPush, Now, PushId, Seq, State, Timestamp};
 
@@ -34,6 +35,8 @@ pub enum Row {
     },
     Event(EventRow),
     Audit(AuditRow),
+    /// What the cloud is told of the event in the same commit.
+    News(News),
 }
 
 #[derive(Debug)]

@@ -124,7 +124,7 @@ impl Queue {
                 row.answer = Told::Device(words);
             }
         }
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
     }
 
     /// Takes the attempt back from its line. `None` if this push has no open attempt.
@@ -188,7 +188,7 @@ impl Queue {
         row.reason = end.why;
         row.who = end.who;
         self.answer(&mut row, status, end.told, turn);
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
         self.end(id, turn);
     }
 
@@ -220,7 +220,7 @@ impl Queue {
         row.state = Some(state);
         row.reason = Some(format!("the same as push {leader}"));
         self.answer(&mut row, status, Told::SameAs(leader), turn);
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
         self.leave(id);
         self.bury(id, turn.now);
     }
@@ -347,7 +347,7 @@ impl Queue {
         let mut row = self.event(id, no, Kind::Held, turn.now);
         row.state = Some(State::Held);
         row.reason = Some(why);
-        turn.rows.push(Row::Event(row));
+        self.record(row, turn);
     }
 
     /// A device that is away refuses what waits, where its file says so.

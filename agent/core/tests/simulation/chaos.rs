@@ -102,6 +102,7 @@ fn run(steps: &[Step], after_each: fn(&mut World)) {
     }
     drain(&mut world, &mut law);
     check(&world, &law);
+    crate::news::check(&world.disk);
     nothing_is_lost(&world);
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use agent_core::push::{DeviceNo, Now, PushId, State, Timestamp};
 use agent_core::queue::{
-    ColdBlock, ColdFacts, DeviceConfig, EventFacts, EventRow, Kind, Loader, Mark, Open, PushFacts,
-    Queue, Row, SavedPrints, Segment, Stretch, Turn,
+    ColdBlock, ColdFacts, DeviceConfig, EventFacts, EventRow, Kind, Loader, Mark, News, Open,
+    PushFacts, Queue, Receipts, Row, SavedPrints, Segment, Stretch, Turn,
 };
 
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) pushes: Vec<PushFacts>,
     pub(crate) events: Vec<EventRow>,
+    pub(crate) news: Vec<News>,
     mark: Option<Mark>,
     stretches: Vec<Stretch>,
     cold: BTreeMap<u64, ColdBlock>,
@@ -69,6 +70,7 @@ impl Disk {
                 assert!(self.events.last().is_none_or(|last| last.seq < event.seq));
                 self.events.push(event);
             }
+            Row::News(news) => self.news.push(news),
             Row::Audit(_) => {}
         }
     }
@@ -127,7 +129,7 @@ impl Disk {
     }
 
     fn begin(&self) -> Loader {
-        let loader = Loader::new(10_000, self.devices.clone());
+        let loader = Loader::new(10_000, self.devices.clone()).receipts(Receipts::On);
         match self.window {
             Some(window) => loader.window(window),
             None => loader,

@@ -6,4 +6,5 @@ mod claim;
 mod disk;
 mod doubt;
 mod life;
+mod news;
 mod world;

@@ -72,17 +72,35 @@ impl<C: CloudSide> Uplink<C> {
                 let body = format!("Unknown message type: {}", quoted(&kind));
                 self.reply(ToServer::Error { callback, body });
             }
+            ToAgent::TransmitResponse(response) => {
+                let at = (clock::mono(), (self.throw)());
+                self.uploads.answered(&response, at).await;
+            }
+            ToAgent::Error { callback, body } => self.trouble(callback, body).await,
             message @ (ToAgent::TransmitRequest(_)
-            | ToAgent::TransmitResponse(_)
             | ToAgent::StatsRequest { .. }
             | ToAgent::LogsRequest { .. }
-            | ToAgent::UpgradeRequest { .. }
-            | ToAgent::Error { .. }) => {
+            | ToAgent::UpgradeRequest { .. }) => {
                 if let Some(reply) = self.cloud.take(message).await {
                     self.reply(reply);
                 }
             }
         }
+    }
+
+    /// An error in a live session: about an upload, or about nothing that can be named.
+    async fn trouble(&mut self, callback: Option<String>, body: String) {
+        let at = (clock::mono(), (self.throw)());
+        self.uploads.error(callback.as_deref(), at).await;
+        if let Some(known) = KNOWN_ERRORS.into_iter().find(|known| *known == body) {
+            warn!(error = known, "the server did not take an upload");
+            if known == NO_TOKEN {
+                self.step(Input::TokenRefused).await;
+            }
+            return;
+        }
+        // Nothing is said back to an error.
+        let _ = self.cloud.take(ToAgent::Error { callback, body }).await;
     }
 
     /// Says what the rest of the agent wants said, as long as there is more of it and room for it.
@@ -124,5 +142,14 @@ impl<C: CloudSide> Uplink<C> {
     }
 }
 
+/// What a server says of an upload without saying of which; other texts of its may be clinical.
+const KNOWN_ERRORS: [&str; 5] = [
+    NO_TOKEN,
+    "Channel not found",
+    "Missing channel",
+    "Missing body",
+    "Not connected",
+];
+const NO_TOKEN: &str = "Invalid access token";
 /// Replies that wait for the connect response; pushes that came before it are few.
 const MOST_EARLY: usize = 256;

@@ -2,6 +2,7 @@
 
 mod fake_cloud;
 mod fake_server;
+mod uploads;
 
 use agent_wire::{PushRequest, ToAgent};
 use tokio::task::JoinHandle;

@@ -69,6 +69,7 @@ fn without_segments(folder: &Path) {
              ALTER TABLE segment DROP COLUMN first_push;
              ALTER TABLE segment DROP COLUMN last_answer;
              ALTER TABLE segment DROP COLUMN taken;
+             DROP TABLE upload; DROP TABLE alarm; DELETE FROM meta WHERE key = 'origin';
              PRAGMA user_version = 1;",
         )
         .unwrap();

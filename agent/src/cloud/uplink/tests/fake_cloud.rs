@@ -5,16 +5,23 @@ use std::sync::{Arc, Mutex};
 use agent_core::clock::CloudTime;
 use agent_core::phi::Phi;
 use agent_core::push::{Mono, Seq};
+use agent_core::upload::{End, UploadId};
 use agent_wire::{ToAgent, ToServer};
 use tokio::sync::watch;
 
-use crate::cloud::{AgentStatus, Answer, AnswersUnread, CloudSide, Link};
+use crate::cloud::{AgentStatus, Answer, AnswersUnread, CloudSide, Link, Unread};
+use crate::store::Upload;
 
 /// What the uplink told us, and what we would tell it.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) disk: Vec<Answer>,
     pub(super) taken: Seq,
+    /// What waits to go up, and how what did not wait any more ended.
+    pub(super) uploads: Vec<Upload>,
+    pub(super) closed: Vec<(UploadId, End)>,
+    /// Rises when all that wait are to be read anew.
+    pub(super) epoch: u64,
     pub(super) links: Vec<Link>,
     pub(super) statuses: Vec<AgentStatus>,
     pub(super) times: Vec<CloudTime>,
@@ -147,6 +154,37 @@ impl CloudSide for FakeCloud {
 
     fn last_answer(&self) -> Seq {
         self.see(|state| state.disk.last().map_or(Seq(0), |last| last.seq))
+    }
+
+    fn newest_upload(&self) -> (UploadId, u64) {
+        self.see(|state| {
+            let newest = state.uploads.last().map(|upload| upload.id);
+            (newest.unwrap_or_default(), state.epoch)
+        })
+    }
+
+    async fn uploads_after(
+        &self,
+        after: UploadId,
+        limit: usize,
+    ) -> Result<Vec<(UploadId, String)>, Unread> {
+        Ok(self.see(|state| {
+            let waits = |id| state.closed.iter().all(|(closed, _)| *closed != id);
+            let rest = state
+                .uploads
+                .iter()
+                .filter(|upload| upload.id > after && waits(upload.id));
+            let named = rest.map(|upload| (upload.id, upload.channel.clone()));
+            named.take(limit).collect()
+        }))
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Option<Upload>, Unread> {
+        Ok(self.see(|state| state.uploads.iter().find(|upload| upload.id == id).cloned()))
+    }
+
+    async fn close_upload(&self, id: UploadId, end: End) {
+        self.change(|state| state.closed.push((id, end)));
     }
 
     fn uplink_status(&self, status: &agent_core::uplink::Status) {
