@@ -17,7 +17,7 @@ use crate::policy::Interaction;
 use crate::search::Search;
 use crate::server::Server;
 use crate::store::{Edit, Name, text};
-use crate::{binary, history, operations};
+use crate::{binary, bots, history, operations};
 
 /// Answers one request below `fhir/R4/`.
 pub(crate) async fn route(server: &Arc<Server>, call: Call) -> Result<Response, Outcome> {
@@ -30,6 +30,9 @@ pub(crate) async fn route(server: &Arc<Server>, call: Call) -> Result<Response, 
         }
         ["Agent", id, operation] if operation.starts_with('$') => {
             operations::route(server, Some(id), operation, call).await
+        }
+        ["Bot", path @ ..] if path.iter().any(|part| part.starts_with('$')) => {
+            bots::route(server, path, call).await
         }
         [kind, ..] if !is_type(kind) => Err(Outcome::not_found()),
         ["Binary"] if call.method == Method::POST => binary::create(server, call).await,

@@ -16,7 +16,7 @@ use crate::faults::When;
 use crate::oauth::Caller;
 use crate::outcome::Outcome;
 use crate::server::Server;
-use crate::{agents, fhir, oauth};
+use crate::{agents, bots, fhir, oauth};
 
 /// One authenticated FHIR request.
 pub(crate) struct Call {
@@ -51,6 +51,10 @@ fn routes() -> Router<Arc<Server>> {
         )
         .route("/oauth2/token", post(oauth::token))
         .route("/auth/me", get(oauth::me))
+        .route(
+            "/admin/projects/{id}/bot",
+            post(bots::create_with_membership),
+        )
         .route("/fhir/R4/{*path}", any(fhir_request))
 }
 
@@ -59,34 +63,31 @@ async fn fhir_request(
     Path(path): Path<String>,
     request: Request,
 ) -> Response {
-    let answered = match Call::new(&server, &path, request) {
+    match Call::new(&server, &path, request) {
         Ok(call) => answer(&server, call).await,
-        Err(outcome) => Err(outcome),
-    };
-    answered.unwrap_or_else(IntoResponse::into_response)
+        Err(outcome) => outcome.into_response(),
+    }
 }
 
 /// Answers a request, or what a test wants to come instead of the answer.
-async fn answer(server: &Arc<Server>, call: Call) -> Result<Response, Outcome> {
+pub(crate) async fn answer(server: &Arc<Server>, call: Call) -> Response {
     let method = call.method.clone();
     let kind = call.path.first().cloned().unwrap_or_default();
     let fault = server.faults().take_fhir_fault(method.as_str(), &kind);
     if let Some((When::Before, instead)) = fault {
-        return Ok(instead.answer(&server.stop).await);
+        return instead.answer(&server.stop).await;
     }
     let answered = fhir::route(server, call).await;
-    let status = answered
-        .as_ref()
-        .map_or_else(|no| no.status, Response::status);
-    debug!(%method, kind, %status, "answered");
+    let answered = answered.unwrap_or_else(IntoResponse::into_response);
+    debug!(%method, kind, status = %answered.status(), "answered");
     match fault {
-        Some((_, instead)) => Ok(instead.answer(&server.stop).await),
+        Some((_, instead)) => instead.answer(&server.stop).await,
         None => answered,
     }
 }
 
 impl Call {
-    fn new(server: &Server, path: &str, request: Request) -> Result<Self, Outcome> {
+    pub(crate) fn new(server: &Server, path: &str, request: Request) -> Result<Self, Outcome> {
         let (parts, body) = request.into_parts();
         let caller = oauth::authenticate(server, &parts.headers)?;
         Ok(Self::of(

@@ -20,6 +20,7 @@
 mod access;
 mod agents;
 mod binary;
+mod bots;
 mod cloud;
 mod delivery;
 mod faults;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use crate::bots::Bots;
 use crate::faults::Faults;
 use crate::hub::Hub;
 use crate::jwt::Signer;
@@ -29,6 +30,7 @@ pub(crate) struct Server {
     pub(crate) tasks: TaskTracker,
     /// Taken by whoever creates a resource only if none fits a condition.
     pub(crate) conditional: tokio::sync::Mutex<()>,
+    pub(crate) bots: Bots,
     faults: Mutex<Faults>,
     sockets: AtomicU64,
 }
@@ -62,6 +64,7 @@ impl Server {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             conditional: tokio::sync::Mutex::default(),
+            bots: Bots::default(),
             faults: Mutex::default(),
             sockets: AtomicU64::new(0),
         }

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod bots;
 mod client;
 mod faults;
 mod fhir;
