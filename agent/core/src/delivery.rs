@@ -82,7 +82,14 @@ pub enum Pause {
 /// Judges one outcome. `resent` counts the times the same bytes went out again after an unknown outcome.
 pub fn judge(outcome: Outcome, on_uncertain: OnUncertain, resent: u8) -> Verdict {
     match outcome {
+        Outcome::Acknowledged { .. } if mutant::one_in(50, Mutant::HoldNeedlessly) => {
+            uncertain("no reason".into(), on_uncertain, resent)
+        }
         Outcome::Acknowledged { level, reply } => Verdict::Delivered { level, reply },
+        Outcome::Refused { reply } if mutant::is(Mutant::NoIsYes) => Verdict::Delivered {
+            level: Level::Accepted,
+            reply,
+        },
         Outcome::Refused { reply } => Verdict::Rejected { reply },
         Outcome::NotDelivered {
             why,

@@ -30,17 +30,36 @@ pub(crate) enum Mutant {
     ForgetTraces,
     /// An answer counts as arrived when it is written to the socket.
     TakenTooEarly,
+    /// One answer of fifty counts as none.
+    HoldNeedlessly,
+    /// The device's no is booked as its yes.
+    NoIsYes,
+    /// A start takes a push that waits for delivered.
+    SettleUnsent,
+    /// A start begins anew to count how often the same bytes went out.
+    ForgetResends,
+    /// What waits is too old after a quarter of its time.
+    ExpireEarly,
+    /// What waits for a device that is away is given up, whatever its file says.
+    GiveUp,
+    /// What a person holds waits for its turn after a restart.
+    SendHeld,
+    /// A connection that could not be had counts as an attempt of which nobody knows.
+    DialRefusedIsUnknown,
+    /// What the agent holds is said to be held by a person.
+    BlameSomebody,
 }
 
 #[cfg(feature = "mutants")]
 mod planted {
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::Mutant;
 
     static PLANTED: OnceLock<Mutant> = OnceLock::new();
 
-    const NAMES: [(&str, Mutant); 12] = [
+    const NAMES: [(&str, Mutant); 21] = [
         ("retry-unknown", Mutant::RetryUnknown),
         ("resend-forever", Mutant::ResendForever),
         ("lose-order", Mutant::LoseOrder),
@@ -53,6 +72,15 @@ mod planted {
         ("ignore-scope", Mutant::IgnoreScope),
         ("forget-traces", Mutant::ForgetTraces),
         ("taken-too-early", Mutant::TakenTooEarly),
+        ("hold-needlessly", Mutant::HoldNeedlessly),
+        ("no-is-yes", Mutant::NoIsYes),
+        ("settle-unsent", Mutant::SettleUnsent),
+        ("forget-resends", Mutant::ForgetResends),
+        ("expire-early", Mutant::ExpireEarly),
+        ("give-up", Mutant::GiveUp),
+        ("send-held", Mutant::SendHeld),
+        ("dial-refused-is-unknown", Mutant::DialRefusedIsUnknown),
+        ("blame-somebody", Mutant::BlameSomebody),
     ];
 
     /// Whether there is one of this name here. The first one planted stays.
@@ -64,14 +92,25 @@ mod planted {
     pub(crate) fn is(mutant: Mutant) -> bool {
         PLANTED.get() == Some(&mutant)
     }
+
+    /// Every so-many-th time.
+    pub(crate) fn one_in(number: u32, mutant: Mutant) -> bool {
+        static TIMES: AtomicU32 = AtomicU32::new(1);
+        is(mutant) && TIMES.fetch_add(1, Ordering::Relaxed).is_multiple_of(number)
+    }
 }
 
 #[cfg(feature = "mutants")]
-pub(crate) use planted::is;
-#[cfg(feature = "mutants")]
 pub use planted::plant;
+#[cfg(feature = "mutants")]
+pub(crate) use planted::{is, one_in};
 
 #[cfg(not(feature = "mutants"))]
 pub(crate) const fn is(_mutant: Mutant) -> bool {
+    false
+}
+
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn one_in(_number: u32, _mutant: Mutant) -> bool {
     false
 }

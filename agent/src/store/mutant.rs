@@ -9,6 +9,8 @@ use agent_core::queue::{DeviceConfig, Effect};
 use super::Lines;
 use super::writer::{Batch, Writer};
 
+use super::Request;
+
 /// A promise that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mutant {
@@ -28,6 +30,10 @@ pub(super) enum Mutant {
     SyncOff,
     /// A start takes every recorded answer for arrived.
     ForgetUntaken,
+    /// The newest of several pushes that come together gets the lowest number.
+    LoseTurn,
+    /// What a person did is not written down.
+    UnwrittenAudit,
 }
 
 #[cfg(feature = "mutants")]
@@ -67,10 +73,12 @@ mod planted {
             Mutant::BlindResend => "blind-resend",
             Mutant::SyncOff => "sync-off",
             Mutant::ForgetUntaken => "forget-untaken",
+            Mutant::LoseTurn => "lose-turn",
+            Mutant::UnwrittenAudit => "unwritten-audit",
         }
     }
 
-    const ALL: [Mutant; 8] = [
+    const ALL: [Mutant; 10] = [
         Mutant::AttemptNotRecorded,
         Mutant::ForgetMark,
         Mutant::KeepInMemory,
@@ -79,6 +87,8 @@ mod planted {
         Mutant::BlindResend,
         Mutant::SyncOff,
         Mutant::ForgetUntaken,
+        Mutant::LoseTurn,
+        Mutant::UnwrittenAudit,
     ];
 }
 
@@ -113,5 +123,13 @@ pub(super) fn plant_blind_resend(devices: &mut [(DeviceNo, DeviceConfig)]) {
         for (_, device) in devices {
             device.policy.on_uncertain = OnUncertain::Resend;
         }
+    }
+}
+
+/// Turns several pushes that come together round, where that fault is planted.
+pub(super) fn plant_lose_turn(waiting: &mut [Request]) {
+    let is_push = |request: &Request| matches!(request, Request::Accept(..));
+    if is(Mutant::LoseTurn) && waiting.iter().all(is_push) {
+        waiting.reverse();
     }
 }

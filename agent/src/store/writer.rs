@@ -196,6 +196,7 @@ impl<L: Lines> Writer<L> {
                 .position(|request| matches!(request, Request::Stop(_)));
             let last = stop.map(|at| waiting.split_off(at));
             self.shared.trusted()?;
+            mutant::plant_lose_turn(&mut waiting);
             self.batch(waiting.drain(..))?;
             self.keep_house()?;
             if let Some(Request::Stop(done)) = last.and_then(|rest| rest.into_iter().next()) {

@@ -270,6 +270,7 @@ fn idle(event: Event, now: Mono, desk: &mut Desk) -> State {
 impl AwaitingAck {
     fn step(mut self, event: Event, now: Mono, desk: &mut Desk) -> State {
         match event {
+            Event::Answer(_) if mutant::one_in(50, Mutant::Deaf) => State::AwaitingAck(self),
             Event::Answer(ack) if self.sent.is_answered_by(&ack) => self.answered(ack, now, desk),
             Event::Answer(ack) => {
                 self.heard = desk.hear_unawaited(ack).or(self.heard);

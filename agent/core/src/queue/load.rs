@@ -222,6 +222,7 @@ impl Loader {
         for (id, kind) in open {
             queue.judge_open(id, kind, turn);
         }
+        queue.plant_settle_unsent(turn);
         queue
     }
 
@@ -308,7 +309,9 @@ impl Track {
         self.touched |= facts.kind != Kind::Answered;
         match facts.kind {
             Kind::Retry => {
-                self.resent = facts.resend.unwrap_or(self.resent);
+                if !mutant::is(Mutant::ForgetResends) {
+                    self.resent = facts.resend.unwrap_or(self.resent);
+                }
                 self.traces |= facts.resend.is_some();
             }
             // That its Task is claimed says nothing of its age.
@@ -329,6 +332,7 @@ impl Track {
             Kind::Held => match facts.who {
                 None => Fold::Uncertain(reason),
                 Some(who) if who == MAILBOX => Fold::Claim,
+                Some(_) if mutant::is(Mutant::SendHeld) => Fold::Waiting,
                 Some(_) => Fold::Operator(reason),
             },
             Kind::Settled => Fold::Final,

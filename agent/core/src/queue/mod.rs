@@ -34,6 +34,7 @@ mod expire;
 mod ids;
 mod load;
 mod news;
+mod planted;
 mod report;
 mod rows;
 mod segment;
@@ -279,6 +280,7 @@ impl Queue {
 
     /// A line has no usable connection. An attempt it still has comes back with its own outcome.
     pub fn line_away(&mut self, no: DeviceNo, why: String, turn: &mut Turn) {
+        self.plant_dial_refused(no, &why, turn);
         let Some(device) = self.devices.get_mut(&no) else {
             return;
         };

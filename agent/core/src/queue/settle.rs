@@ -3,6 +3,7 @@
 use super::rows::{Attempted, Kind, Row, Told, Turn};
 use super::{Phase, Queue};
 use crate::delivery::{self, Outcome, Pause, Verdict, Words};
+use crate::mutant::{self, Mutant};
 use crate::push::{DeviceNo, Level, Now, PushId, State, WhenUnreachable};
 use crate::queue::device::{Line, Retry};
 use crate::retry::{Backoff, Dice};
@@ -36,7 +37,7 @@ pub(super) struct End {
 
 impl End {
     /// The device has said yes or no, in its own words.
-    fn by_device(state: State, level: Option<Level>, reply: Words) -> Self {
+    pub(super) fn by_device(state: State, level: Option<Level>, reply: Words) -> Self {
         Self {
             state,
             level,
@@ -347,6 +348,7 @@ impl Queue {
         let mut row = self.event(id, no, Kind::Held, turn.now);
         row.state = Some(State::Held);
         row.reason = Some(why);
+        row.who = mutant::is(Mutant::BlameSomebody).then(|| "somebody".into());
         self.record(row, turn);
     }
 
@@ -358,7 +360,8 @@ impl Queue {
         let Line::Away(why) = &device.line else {
             return;
         };
-        if device.config.policy.when_unreachable == WhenUnreachable::Queue {
+        let waits = device.config.policy.when_unreachable == WhenUnreachable::Queue;
+        if waits && !mutant::is(Mutant::GiveUp) {
             return;
         }
         let why = why.clone();

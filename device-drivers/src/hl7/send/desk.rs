@@ -11,6 +11,7 @@ use crate::hl7::mllp::{self, Found};
 use crate::hl7::prepare::Order;
 use crate::hl7::recent::{Past, Recent, Standing};
 use crate::hl7::settings::{Lifetime, Settings};
+use crate::mutant::{self, Mutant};
 use crate::outcome::{
     BytesLeft, CloseReason, Level, News, NotDelivered, Notice, Outcome, Unknown, Unusable,
 };
@@ -46,7 +47,10 @@ impl Settings {
 }
 
 impl Desk {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(mut settings: Settings) -> Self {
+        if mutant::is(Mutant::Impatient) {
+            settings.ack_timeout /= 2;
+        }
         let then = match settings.lifetime {
             Lifetime::Persistent => Then::NextMessage,
             Lifetime::PerMessage => Then::Close(CloseReason::OneMessage),
@@ -68,7 +72,11 @@ impl Desk {
 
     pub(super) fn transmit(&mut self, id: SubmissionId, order: Order, now: Mono) -> State {
         self.charset = order.charset;
-        let frame = mllp::encode(&order.bytes.0);
+        let mut bytes = order.bytes.0;
+        if mutant::is(Mutant::ForeignBytes) {
+            bytes.push(b' ');
+        }
+        let frame = mllp::encode(&bytes);
         let sent = Sent {
             id,
             control_id: order.control_id,
@@ -77,7 +85,9 @@ impl Desk {
             left: Left::Partly,
         };
         let deadline = now.plus(self.settings.time_to_leave(frame.len()));
-        self.out.push_back(Output::Transmit(frame));
+        if !mutant::one_in(50, Mutant::NeverSent) {
+            self.out.push_back(Output::Transmit(frame));
+        }
         State::AwaitingAck(AwaitingAck {
             sent,
             heard: None,
