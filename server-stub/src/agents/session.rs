@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_wire::{ToAgent, ToServer};
+use agent_wire::{DeviceMessage, ToAgent, ToServer};
 use tracing::{info, warn};
 
 use super::upload;
@@ -53,13 +53,7 @@ impl Session {
                     self.server.hub.beat(agent, version);
                 }
             }
-            ToServer::TransmitRequest(message) => {
-                let agent = self.agents.last().map(String::as_str);
-                match upload::answer(&self.server, agent, message) {
-                    Ok(text) => self.send(text).await,
-                    Err(why) => self.refuse(why).await,
-                }
-            }
+            ToServer::TransmitRequest(message) => self.transmit(message),
             ToServer::Unknown { kind, .. } => {
                 self.refuse(format!("Unknown message type: {kind}")).await;
             }
@@ -70,6 +64,18 @@ impl Session {
             | ToServer::LogsResponse { .. }
             | ToServer::Error { .. } => self.answered(message).await,
         }
+    }
+
+    /// Has a device's message answered, while the socket goes on: answers may come in another order.
+    fn transmit(&self, message: DeviceMessage) {
+        let (server, link) = (Arc::clone(&self.server), self.link.clone());
+        let agent = self.agents.last().cloned();
+        self.server.tasks.spawn(async move {
+            let text = upload::answer(&server, agent.as_deref(), message).await;
+            let text = text.unwrap_or_else(|why| refusal(link.socket, why));
+            // A socket that is gone hears nothing; the agent sends again.
+            let _ = link.orders.send(Order::Text(text.into())).await;
+        });
     }
 
     /// Checks a connect request, in the order of a real server.
@@ -186,20 +192,7 @@ impl Session {
 
     /// Sends an error that belongs to no request: a real server names no callback either.
     async fn refuse(&self, why: impl Into<String>) {
-        let body = why.into();
-        info!(
-            socket = self.link.socket,
-            why = body,
-            "a message from an agent is refused"
-        );
-        self.send(
-            ToAgent::Error {
-                callback: None,
-                body,
-            }
-            .encode(),
-        )
-        .await;
+        self.send(refusal(self.link.socket, why.into())).await;
     }
 
     async fn send(&self, text: String) {
@@ -224,6 +217,16 @@ impl Drop for Session {
             self.server.hub.unsubscribe(&agent, self.link.socket);
         }
     }
+}
+
+/// The frame of an error that belongs to no request.
+fn refusal(socket: u64, body: String) -> String {
+    info!(socket, why = body, "a message from an agent is refused");
+    ToAgent::Error {
+        callback: None,
+        body,
+    }
+    .encode()
 }
 
 /// A kept push with an answer is sent no more.

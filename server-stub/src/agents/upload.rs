@@ -1,62 +1,63 @@
-//! What a device sent, on its way to a Bot.
-//!
-//! There are no Bots yet. Until then the stub checks everything that a real server checks and then answers for the
-//! Bot: an HL7 message gets a built AA, anything else what a Bot gets that returns nothing.
+//! What a device sent: it goes to the Bot of its channel, and what the Bot returns goes back.
+
+use std::sync::Arc;
 
 use agent_wire::{DeviceMessage, HL7, ToAgent, TransmitResponse};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::bots::{Ended, Run, Success};
 use crate::faults::Faults;
 use crate::oauth::Caller;
 use crate::server::Server;
 
 /// The answer's frame, or the text of a refusal.
-pub(super) fn answer(
-    server: &Server,
+pub(super) async fn answer(
+    server: &Arc<Server>,
     agent: Option<&str>,
     message: DeviceMessage,
 ) -> Result<String, String> {
-    check(server, agent, &message)?;
-    let content_type = message.content_type.unwrap_or_default();
-    let body = message.body.unwrap_or_default();
-    let body = if content_type == HL7 {
-        accept(&body)?
-    } else {
-        NO_RESULT.to_owned()
-    };
-    let response = TransmitResponse {
-        channel: message.channel,
-        remote: message.remote.unwrap_or_default(),
-        callback: message.callback,
-        content_type,
-        status_code: Some(200),
-        body,
-    };
-    Ok(with_faults(
-        ToAgent::TransmitResponse(response).encode(),
-        &server.faults(),
-    ))
+    let run = run(server, agent, &message)?;
+    let ended = server.bots.run(server, run).await;
+    let ended = ended.map_err(|outcome| outcome.text().to_owned())?;
+    Ok(with_faults(frame(message, ended), &server.faults()))
 }
 
-/// Every check of a real server, in its order.
-fn check(server: &Server, agent: Option<&str>, message: &DeviceMessage) -> Result<(), String> {
-    let agent = agent.ok_or("Not connected")?;
+/// Every check of a real server, in its order; then the run that the message leads to, as the agent itself.
+fn run(server: &Arc<Server>, agent: Option<&str>, message: &DeviceMessage) -> Result<Run, String> {
+    let agent_id = agent.ok_or("Not connected")?;
     let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let token = some(&message.access_token).ok_or("Missing access token")?;
     let channel = some(&message.channel).ok_or("Missing channel")?;
-    some(&message.body).ok_or("Missing body")?;
-    Caller::by_token(server, &token).ok_or("Invalid access token")?;
-    let agent = server
-        .read("Agent", agent)
+    let body = some(&message.body).ok_or("Missing body")?;
+    let caller = Caller::by_token(server, &token).ok_or("Invalid access token")?;
+    let agent = caller
+        .read(server, "Agent", agent_id)
         .map_err(|outcome| outcome.text().to_owned())?;
     let bot = bot_of(&agent, &channel).ok_or("Channel not found")?;
-    let id = bot.strip_prefix("Bot/").unwrap_or_default();
-    server
-        .read("Bot", id)
-        .map(drop)
-        .map_err(|outcome| outcome.text().to_owned())
+    let bot = caller
+        .read(server, "Bot", bot.strip_prefix("Bot/").unwrap_or_default())
+        .map_err(|outcome| outcome.text().to_owned())?;
+    let content_type = message.content_type.clone().unwrap_or_default();
+    Ok(Run {
+        bot,
+        requester: Some(caller.reference()),
+        caller: Arc::new(caller),
+        input: input(&content_type, body)?,
+        content_type,
+        headers: None,
+        about: vec![format!("Agent/{agent_id}")],
+    })
+}
+
+/// JSON as what it says, all else as text; what is said to be HL7 must begin like it.
+fn input(content_type: &str, body: String) -> Result<Value, String> {
+    match content_type {
+        "application/json" | "application/fhir+json" => {
+            serde_json::from_str(&body).map_err(|error| error.to_string())
+        }
+        HL7 if !body.starts_with("MSH") => Err("Invalid HL7 message".to_owned()),
+        _ => Ok(Value::String(body)),
+    }
 }
 
 /// The reference to a channel's Bot; empty where the channel has another target.
@@ -71,37 +72,45 @@ fn bot_of(agent: &Value, channel: &str) -> Option<String> {
     Some(target.unwrap_or_default().to_owned())
 }
 
-/// An acknowledgement that says AA to this message.
-fn accept(message: &str) -> Result<String, String> {
-    let header = message.split(['\r', '\n']).next().unwrap_or_default();
-    if !header.starts_with("MSH") {
-        return Err("Invalid HL7 message".to_owned());
-    }
-    let separator = header.chars().nth(3).unwrap_or('|');
-    let fields: Vec<&str> = header.split(separator).collect();
-    // The separator itself is MSH-1, so MSH-2 stands at place 1.
-    let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
-    let version = if field(12).is_empty() {
-        "2.5.1"
-    } else {
-        field(12)
+/// The answer to the agent. A value that is no text goes into it as it is, as on a real server.
+fn frame(message: DeviceMessage, ended: Ended) -> Value {
+    let value = ended.value.filter(counts);
+    let (status, content_type, body) = match (ended.success, value) {
+        (Success::Yes, Some(value)) => (200, message.content_type, value),
+        (Success::Yes, None) => (200, message.content_type, logs(&ended.log)),
+        (Success::No, Some(value)) => (400, Some(JSON.to_owned()), json!(value.to_string())),
+        (Success::No, None) => (400, Some(JSON.to_owned()), logs(&ended.log)),
     };
-    let now = Timestamp::now();
-    let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M%S");
-    let id = now.as_millisecond();
-    let parties = [field(5), field(6), field(3), field(4)].join("|");
-    let control = field(10);
-    Ok(format!(
-        "MSH|^~\\&|{parties}|{time}||ACK|{id}|P|{version}\rMSA|AA|{control}|OK"
-    ))
+    let response = TransmitResponse {
+        channel: message.channel,
+        remote: message.remote.unwrap_or_default(),
+        callback: message.callback,
+        content_type: content_type.unwrap_or_default(),
+        status_code: Some(status),
+        body: String::new(),
+    };
+    let text = ToAgent::TransmitResponse(response).encode();
+    let mut frame: Value = serde_json::from_str(&text).unwrap_or_default();
+    frame["body"] = body;
+    frame
+}
+
+/// What JavaScript takes for true.
+fn counts(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Bool(true) | Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+fn logs(log: &str) -> Value {
+    json!(format!("Bot execution logs:\n{log}"))
 }
 
 /// The answer as a faulty server would send it.
-fn with_faults(text: String, faults: &Faults) -> String {
-    if !faults.omit_status_code && !faults.object_body {
-        return text;
-    }
-    let mut message: Value = serde_json::from_str(&text).unwrap_or_default();
+fn with_faults(mut message: Value, faults: &Faults) -> String {
     if faults.object_body {
         message["body"] = json!({ "text": message["body"] });
     }
@@ -113,18 +122,4 @@ fn with_faults(text: String, faults: &Faults) -> String {
     message.to_string()
 }
 
-const NO_RESULT: &str = "Bot execution logs:\n";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_acknowledgement_turns_the_parties_round_and_names_the_message() {
-        let message = "MSH|^~\\&|LAB|L1|EHR|H1|20260301||ORU^R01|4711|P|2.3\rPID|1";
-        let ack = accept(message).unwrap();
-        assert!(ack.starts_with("MSH|^~\\&|EHR|H1|LAB|L1|"), "{ack}");
-        assert!(ack.ends_with("|P|2.3\rMSA|AA|4711|OK"), "{ack}");
-        assert_eq!(accept("PID|1"), Err("Invalid HL7 message".into()));
-    }
-}
+const JSON: &str = "application/json";

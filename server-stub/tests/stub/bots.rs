@@ -197,7 +197,9 @@ async fn a_bot_without_code_or_runtime_does_not_run() {
         .post(&format!("fhir/R4/Bot/{id}/$deploy"), &json!({}))
         .await;
     deployed.refuses(400, "Bot missing executable code");
-    execute(&world, "b1", &json!({}))
+    let plain = json!({ "resourceType": "Bot", "name": "plain" });
+    let plain = world.post("fhir/R4/Bot", &plain).await.json();
+    execute(&world, plain["id"].as_str().unwrap(), &json!({}))
         .await
         .refuses(400, "Unsupported bot runtime");
     execute(&world, "none", &json!({}))

@@ -259,11 +259,17 @@ pub(crate) fn seed() -> Seed {
             { "resourceType": "Agent", "id": "a2", "name": "Ward 4", "status": "off" },
             { "resourceType": "Device", "id": "d1", "url": "mllp://127.0.0.1:2575", "status": "active" },
             { "resourceType": "Device", "id": "d2" },
-            { "resourceType": "Bot", "id": "b1", "name": "lab" },
+            { "resourceType": "Bot", "id": "b1", "name": "lab", "runtimeVersion": "vmcontext",
+              "executableCode": { "url": "Binary/acknowledge", "title": "acknowledge.js" } },
+            { "resourceType": "Binary", "id": "acknowledge", "contentType": "text/javascript", "data": ACKNOWLEDGE },
         ],
     }))
     .unwrap()
 }
+
+/// `exports.handler = async (medplum, { input }) => input.buildAck?.();` in base64.
+const ACKNOWLEDGE: &str =
+    "ZXhwb3J0cy5oYW5kbGVyID0gYXN5bmMgKG1lZHBsdW0sIHsgaW5wdXQgfSkgPT4gaW5wdXQuYnVpbGRBY2s/LigpOw==";
 
 pub(crate) fn connect(token: &str) -> Value {
     json!({ "type": "agent:connect:request", "accessToken": token, "agentId": "a1" })

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use wardpost_cloud::{Ending, Options};
 
+use crate::bots::deploy;
 use crate::client::{HL7, Peer, World, connect, host, options, order};
 
 async fn check_connect(world: &World, request: &Value, text: &str) {
@@ -165,7 +166,7 @@ async fn each_mistake_in_what_a_device_sends_has_its_own_words() {
 }
 
 #[tokio::test]
-async fn a_channel_with_a_bot_acknowledges_for_it() {
+async fn what_a_device_sends_goes_to_its_bot_and_the_bots_words_go_back() {
     let world = World::forgetful().await;
     let mut agent = world.agent().await;
     agent.send(&upload(&world.token, &json!({}))).await;
@@ -185,6 +186,118 @@ async fn a_channel_with_a_bot_acknowledges_for_it() {
         ))
         .await;
     assert_eq!(agent.next().await["body"], "Bot execution logs:\n");
+}
+
+#[tokio::test]
+async fn a_bot_of_a_channel_may_return_anything_or_fail() {
+    let world = World::forgetful().await;
+    let mut agent = world.agent().await;
+    let kind = json!({ "contentType": "application/json", "body": "{\"n\":1}" });
+    for (body, status, kind_back, answer) in [
+        (
+            "return { n: input.n + 1 };",
+            200,
+            "application/json",
+            json!({ "n": 2 }),
+        ),
+        ("return 7;", 200, "application/json", json!(7)),
+        (
+            "console.log('got', input.n);",
+            200,
+            "application/json",
+            json!("Bot execution logs:\ngot 1"),
+        ),
+        (
+            "return '';",
+            200,
+            "application/json",
+            json!("Bot execution logs:\n"),
+        ),
+    ] {
+        deploy(
+            &world,
+            "b1",
+            &format!("exports.handler = async (medplum, {{ input }}) => {{ {body} }};"),
+        )
+        .await;
+        agent.send(&upload(&world.token, &kind)).await;
+        let said = agent.next().await;
+        assert_eq!(
+            (&said["statusCode"], &said["contentType"]),
+            (&json!(status), &json!(kind_back))
+        );
+        assert_eq!(said["body"], answer, "{body}");
+    }
+    deploy(
+        &world,
+        "b1",
+        "exports.handler = async () => {\n throw new Error('no such patient');\n};",
+    )
+    .await;
+    agent.send(&upload(&world.token, &json!({}))).await;
+    let said = agent.next().await;
+    assert_eq!(
+        (&said["statusCode"], &said["contentType"]),
+        (&json!(400), &json!("application/json"))
+    );
+    assert_eq!(said["callback"], "Agent/a1-up");
+    let outcome: Value = serde_json::from_str(said["body"].as_str().unwrap()).unwrap();
+    assert_eq!(outcome["issue"][0]["details"]["text"], "no such patient");
+    assert!(
+        outcome["issue"][0]["diagnostics"]
+            .as_str()
+            .unwrap()
+            .contains("(lab-order.js:2:")
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_as_its_type_is_refused_before_any_bot() {
+    let world = World::forgetful().await;
+    let mut agent = world.agent().await;
+    agent
+        .send(&upload(&world.token, &json!({ "body": "PID|1" })))
+        .await;
+    assert_eq!(agent.next_refusal().await, "Invalid HL7 message");
+    let broken = json!({ "contentType": "application/json", "body": "{" });
+    agent.send(&upload(&world.token, &broken)).await;
+    assert!(agent.next_refusal().await.starts_with("EOF while parsing"));
+}
+
+#[tokio::test]
+async fn a_slow_bot_holds_up_neither_heartbeats_nor_the_next_message() {
+    let world = World::forgetful().await;
+    let mut agent = world.agent().await;
+    let code = "exports.handler = async (medplum, { input }) => {
+        while (input.wait && (await medplum.readResource('Device', 'd2')).url === undefined) {}
+        return input.name;
+    };";
+    deploy(&world, "b1", code).await;
+    let message = |name: &str, wait: bool| {
+        let body = json!({ "name": name, "wait": wait }).to_string();
+        let more = json!({ "contentType": "application/json", "body": body });
+        upload(&world.token, &more)
+    };
+    agent.send(&message("slow", true)).await;
+    agent.settle().await;
+    agent.send(&message("quick", false)).await;
+    assert_eq!(agent.next().await["body"], "quick");
+    let device = json!({ "resourceType": "Device", "id": "d2", "url": "mllp://127.0.0.1:1" });
+    world
+        .json(hyper::Method::PUT, "fhir/R4/Device/d2", &[], &device)
+        .await;
+    assert_eq!(agent.next().await["body"], "slow");
+}
+
+#[tokio::test]
+async fn a_bot_of_a_channel_runs_as_the_agent() {
+    let world = World::forgetful().await;
+    let mut agent = world.agent().await;
+    let code = "exports.handler = async (medplum) =>
+        (await medplum.createResource({ resourceType: 'Observation' })).meta.author.reference;";
+    deploy(&world, "b1", code).await;
+    agent.send(&upload(&world.token, &json!({}))).await;
+    assert_eq!(agent.next().await["body"], "ClientApplication/c1");
 }
 
 #[tokio::test]

@@ -181,17 +181,24 @@
   }
 
   class Hl7Field {
+    #components;
+
     constructor(components, context = new Hl7Context()) {
       this.context = context;
-      this.components = components;
+      this.#components = components;
       placed(this, undefined);
       remembered(this, undefined);
     }
 
     static parse(text, context = new Hl7Context()) {
-      const repetitions = text.split(context.repetitionSeparator);
-      const field = new Hl7Field(repetitions.map((one) => one.split(context.componentSeparator)), context);
-      return remembered(field, text);
+      return remembered(new Hl7Field(undefined, context), text);
+    }
+
+    // Taken apart when somebody looks: most fields of a message are never looked at.
+    get components() {
+      const { componentSeparator, repetitionSeparator } = this.context;
+      this.#components ??= this.text.split(repetitionSeparator).map((one) => one.split(componentSeparator));
+      return this.#components;
     }
 
     get(component, subcomponent, repetition = 0) {
