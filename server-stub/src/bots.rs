@@ -32,6 +32,7 @@ use host::Host;
 /// How many Bots run at a time.
 pub(crate) struct Bots {
     running: Arc<Semaphore>,
+    background: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
 }
 
@@ -69,6 +70,7 @@ impl Default for Bots {
     fn default() -> Self {
         Self {
             running: Arc::new(Semaphore::new(AT_A_TIME)),
+            background: Arc::new(Semaphore::new(IN_BACKGROUND)),
             admitted: Arc::new(Semaphore::new(WAITING)),
         }
     }
@@ -84,11 +86,16 @@ impl Bots {
         let turn = turn.map_err(|_| Outcome::failed())?;
         Ok(run.carry_out(server, turn).await)
     }
+
+    /// Waits for the turn of a run that nobody waits for. These have their own, so that they keep no caller waiting.
+    pub(crate) async fn background(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.background).acquire_owned().await.ok()
+    }
 }
 
 impl Run {
     /// Runs, keeps a record of it, and says how it went.
-    async fn carry_out(self, server: &Arc<Server>, turn: OwnedSemaphorePermit) -> Ended {
+    pub(crate) async fn carry_out(self, server: &Arc<Server>, turn: OwnedSemaphorePermit) -> Ended {
         let begun = crate::store::now_instant();
         let id = text(&self.bot, "id").to_owned();
         let limit = limit(&self.bot);
@@ -272,7 +279,9 @@ const LONGEST: f64 = 900.0;
 /// A few, since each may wait for a device; and each has a thread and up to 128 MiB.
 const AT_A_TIME: usize = 8;
 /// Runs that wait for their turn. Who comes then is told to come again.
-const WAITING: usize = 10_000;
+const WAITING: usize = 1_000;
+/// Of Subscriptions. They start in the order of the events, and overlap.
+const IN_BACKGROUND: usize = 4;
 /// The engine looks at the clock now and then only.
 const GRACE: Duration = Duration::from_secs(5);
 const THREAD_STACK: usize = 4 << 20;

@@ -18,6 +18,7 @@ use crate::hub::{Hub, Order};
 use crate::seed::{Seed, SeedError};
 use crate::server::{Parts, Pushes, Server, Settings};
 use crate::store::{Answer, Change, Database, Kept, OpenError, Opened, Store};
+use crate::subscriptions;
 use crate::tls::{Tls, TlsError, TlsListener};
 
 /// How to start a stub.
@@ -92,6 +93,9 @@ impl Cloud {
                 server.tasks.spawn(serve(Arc::clone(&server), listener))
             }
         };
+        server
+            .tasks
+            .spawn(subscriptions::serve(Arc::clone(&server)));
         info!(url = server.base_url, pushes = ?settings.pushes, "listening");
         Ok(Self {
             server,

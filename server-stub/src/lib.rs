@@ -1,6 +1,7 @@
 //! A minimal Medplum server for tests, demos and development of the agent.
 //!
-//! It speaks what real Medplum clients and real agents need: tokens, FHIR REST, the operations on Agent, and the agents' websocket.
+//! It speaks what real Medplum clients and real agents need: tokens, FHIR REST with access policies, the operations on Agent,
+//! the agents' websocket, Bots and Subscriptions.
 //! By default it behaves as a real server does, which forgets a push for an agent that is away. With
 //! [`Options::keep_pushes`] every push is kept until it is answered.
 //!
@@ -39,6 +40,7 @@ mod search;
 mod seed;
 mod server;
 mod store;
+mod subscriptions;
 mod tls;
 
 pub use cloud::{Cloud, Options, StartError};

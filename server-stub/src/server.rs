@@ -16,6 +16,7 @@ use crate::jwt::Signer;
 use crate::ledger::Ledger;
 use crate::outcome::Outcome;
 use crate::store::{Change, Missing, Refused, Stopped, Store};
+use crate::subscriptions::Subscriptions;
 
 pub(crate) struct Server {
     /// Where the stub is reached, with a slash at the end.
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     /// Taken by whoever creates a resource only if none fits a condition.
     pub(crate) conditional: tokio::sync::Mutex<()>,
     pub(crate) bots: Bots,
+    pub(crate) subscriptions: Subscriptions,
     faults: Mutex<Faults>,
     sockets: AtomicU64,
 }
@@ -65,6 +67,7 @@ impl Server {
             tasks: TaskTracker::new(),
             conditional: tokio::sync::Mutex::default(),
             bots: Bots::default(),
+            subscriptions: Subscriptions::default(),
             faults: Mutex::default(),
             sockets: AtomicU64::new(0),
         }
@@ -82,8 +85,11 @@ impl Server {
         self.store.current.read(kind, id).map_err(Outcome::from)
     }
 
+    /// Writes, and tells the Subscriptions that are about it.
     pub(crate) async fn write(&self, change: Change) -> Result<Arc<Value>, Outcome> {
-        Ok(self.store.write(change).await??)
+        let wrote = self.store.write(change).await??;
+        self.subscriptions.fire(&self.store.current, &wrote);
+        Ok(wrote.resource)
     }
 }
 

@@ -44,7 +44,9 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use current::{Current, Missing};
 pub use kept::{Answer, Kept};
 pub(crate) use kept::{Incoming, NewPush, Told};
-pub(crate) use resources::{Change, Edit, Name, Page, Refused, Version, now_instant, text};
+pub(crate) use resources::{
+    Change, Edit, Effect, Name, Page, Refused, Version, Wrote, now_instant, text,
+};
 use writer::{Request, Writer};
 
 /// A handle to the store's thread, and the current version of every resource.
@@ -120,10 +122,7 @@ impl Store {
     }
 
     /// Writes one resource, or says why not.
-    pub(crate) async fn write(
-        &self,
-        change: Change,
-    ) -> Result<Result<Arc<Value>, Refused>, Stopped> {
+    pub(crate) async fn write(&self, change: Change) -> Result<Result<Wrote, Refused>, Stopped> {
         self.ask(|then| Request::Write(Box::new(change), then))
             .await
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
-use super::resources::Written;
+use super::resources::{Effect, Written};
 
 #[derive(Default)]
 pub(crate) struct Current {
@@ -60,7 +60,7 @@ impl Current {
     pub(super) fn apply(&self, written: Written) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let table = tables.entry(written.name.kind).or_default();
-        if written.deleted {
+        if written.effect == Effect::Deleted {
             table.remove(written.name.id);
         } else {
             table.put(written.name.id, written.resource);

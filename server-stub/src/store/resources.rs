@@ -60,7 +60,24 @@ pub(crate) struct Written {
     pub(crate) name: Name,
     /// The resource; of a deleted one what it was.
     pub(crate) resource: Arc<Value>,
-    pub(crate) deleted: bool,
+    pub(crate) effect: Effect,
+}
+
+/// A version that is on disk, for who asked for it.
+#[derive(Debug)]
+pub(crate) struct Wrote {
+    pub(crate) resource: Arc<Value>,
+    pub(crate) effect: Effect,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    Created,
+    Updated,
+    /// It said nothing new.
+    Unchanged,
+    Deleted,
 }
 
 /// One version of a resource. It has no body if it is a deletion.
@@ -113,7 +130,7 @@ pub(super) fn write(db: &Connection, change: Change) -> rusqlite::Result<Result<
             edit,
             by,
         } => self::edit(db, name, if_match.as_deref(), (edit, by)),
-        Change::Put(resource) => insert(db, Name::of(&resource), resource).map(Ok),
+        Change::Put(resource) => insert(db, Name::of(&resource), resource, Effect::Created).map(Ok),
         Change::Delete(name) => delete(db, name),
     }
 }
@@ -125,7 +142,7 @@ fn create(db: &Connection, resource: Value) -> rusqlite::Result<Result<Written, 
     } else if last(db, &name)?.is_some() {
         return Ok(Err(Refused::Taken));
     }
-    insert(db, name, resource).map(Ok)
+    insert(db, name, resource, Effect::Created).map(Ok)
 }
 
 fn edit(
@@ -162,7 +179,7 @@ fn edit(
         return Ok(Ok(Written {
             name,
             resource: Arc::new(body),
-            deleted: false,
+            effect: Effect::Unchanged,
         }));
     }
     if forbidden(&edited) {
@@ -171,7 +188,7 @@ fn edit(
     if let Some(by) = &by {
         set_author(&mut edited, &by.author);
     }
-    insert(db, name, edited).map(Ok)
+    insert(db, name, edited, Effect::Updated).map(Ok)
 }
 
 fn delete(db: &Connection, name: Name) -> rusqlite::Result<Result<Written, Refused>> {
@@ -185,11 +202,16 @@ fn delete(db: &Connection, name: Name) -> rusqlite::Result<Result<Written, Refus
     Ok(Ok(Written {
         name,
         resource: Arc::new(body),
-        deleted: true,
+        effect: Effect::Deleted,
     }))
 }
 
-fn insert(db: &Connection, name: Name, mut resource: Value) -> rusqlite::Result<Written> {
+fn insert(
+    db: &Connection,
+    name: Name,
+    mut resource: Value,
+    effect: Effect,
+) -> rusqlite::Result<Written> {
     let version = Uuid::new_v4().to_string();
     resource["id"] = json!(name.id);
     stamp(&mut resource, &version);
@@ -197,7 +219,7 @@ fn insert(db: &Connection, name: Name, mut resource: Value) -> rusqlite::Result<
     Ok(Written {
         name,
         resource: Arc::new(resource),
-        deleted: false,
+        effect,
     })
 }
 
@@ -270,7 +292,11 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Current> {
         current.apply(Written {
             name,
             resource,
-            deleted: body.is_none(),
+            effect: if body.is_none() {
+                Effect::Deleted
+            } else {
+                Effect::Created
+            },
         });
     }
     Ok(current)

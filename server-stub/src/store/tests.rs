@@ -54,7 +54,7 @@ async fn a_resource_and_its_versions_survive_a_restart() {
     let opened = Store::open(&file(&folder)).unwrap();
     assert!(opened.first_start);
     let first = Change::Put(json!({ "resourceType": "Patient", "id": "p", "name": "one" }));
-    let first = opened.store.write(first).await.unwrap().unwrap();
+    let first = opened.store.write(first).await.unwrap().unwrap().resource;
     let second = Change::Put(json!({ "resourceType": "Patient", "id": "p", "name": "two" }));
     opened.store.write(second).await.unwrap().unwrap();
     opened.store.seeded().await.unwrap();
@@ -87,7 +87,7 @@ async fn a_deleted_resource_is_gone_and_stays_gone() {
         .unwrap()
         .unwrap();
     let again = opened.store.write(Change::Delete(name)).await.unwrap();
-    assert_eq!(again, Err(Refused::Gone));
+    assert_eq!(again.unwrap_err(), Refused::Gone);
     close(opened).await;
 
     let opened = Store::open(&file(&folder)).unwrap();
@@ -107,7 +107,8 @@ async fn an_equal_update_makes_no_new_version() {
         .write(Change::Create(patient))
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .resource;
     let name = Name::new("Patient", "p");
     let edit = Edit::Replace((*first).clone());
     let change = Change::Edit {
@@ -116,7 +117,8 @@ async fn an_equal_update_makes_no_new_version() {
         edit,
         by: None,
     };
-    assert_eq!(opened.store.write(change).await.unwrap().unwrap(), first);
+    let again = opened.store.write(change).await.unwrap().unwrap();
+    assert_eq!((again.resource, again.effect), (first, Effect::Unchanged));
     close(opened).await;
 }
 

@@ -9,12 +9,12 @@ use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::kept::{self, Answer, Incoming, Kept, NewPush, Told};
-use super::resources::{self, Change, Name, Page, Refused, Version};
+use super::resources::{self, Change, Name, Page, Refused, Version, Wrote};
 use super::{Current, Database, Then};
 
 /// What can be asked of the thread.
 pub(super) enum Request {
-    Write(Box<Change>, Then<Result<Arc<Value>, Refused>>),
+    Write(Box<Change>, Then<Result<Wrote, Refused>>),
     Version(Name, String, Then<Option<Value>>),
     History(Name, Page, Then<Vec<Version>>),
     Keep(Arc<NewPush>, Then<u64>),
@@ -155,14 +155,17 @@ fn write(
     tx: &Transaction<'_>,
     change: Change,
     current: &Arc<Current>,
-    then: Then<Result<Arc<Value>, Refused>>,
+    then: Then<Result<Wrote, Refused>>,
 ) -> rusqlite::Result<Effect> {
     let current = Arc::clone(current);
     Ok(match resources::write(tx, change)? {
         Ok(written) => Box::new(move || {
-            let resource = Arc::clone(&written.resource);
+            let wrote = Wrote {
+                resource: Arc::clone(&written.resource),
+                effect: written.effect,
+            };
             current.apply(written);
-            then(Ok(resource));
+            then(Ok(wrote));
         }),
         Err(refused) => Box::new(move || then(Err(refused))),
     })

@@ -17,5 +17,6 @@ mod operations;
 mod policy;
 mod program;
 mod push;
+mod subscriptions;
 mod tls;
 mod websocket;
