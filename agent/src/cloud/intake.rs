@@ -6,7 +6,7 @@ use agent_core::queue::{AgentSwitch, ReplyTo, Session};
 use agent_core::route::Route;
 use agent_core::uplink::Status;
 use agent_core::upload::{End, UploadId};
-use agent_wire::{COMMAND, LogsPage, PING, PushRequest, ToAgent, ToServer};
+use agent_wire::{LogsPage, PING, PushRequest, ToAgent, ToServer};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -235,10 +235,7 @@ impl Intake {
 
     /// A command by push. It is stored like any push, so that the same callback never does a thing twice.
     async fn own(&self, request: Request) -> Result<(), Stopped> {
-        let essence = agent_core::options::essence(&request.content_type);
-        if essence.as_deref() != Ok(COMMAND) {
-            return Err(format!("a push to device://self is a command, of type {COMMAND}").into());
-        }
+        translate::check_command(&request)?;
         let own = match Verb::read(&request.body) {
             Err(sentence) => Own::Said(own_answer(&error(sentence))),
             Ok(verb) => match self.may(&verb) {

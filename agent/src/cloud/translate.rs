@@ -6,7 +6,7 @@ use agent_core::phi::Phi;
 use agent_core::push::{Callback, DeviceNo, NewPush, Options, ReturnAck, is_task};
 use agent_core::queue::ReplyTo;
 use agent_core::route::UrlOptions;
-use agent_wire::{PushRequest, TEXT, ToServer, TransmitResponse};
+use agent_wire::{COMMAND, PushRequest, TEXT, ToServer, TransmitResponse};
 use device_drivers::hl7;
 use sha2::{Digest, Sha256};
 
@@ -95,6 +95,21 @@ pub(super) fn push(request: Request, no: DeviceNo, device: &SiteDevice) -> Resul
     })
 }
 
+/// Whether a push to the agent itself can be a command. What cannot is not stored.
+pub(super) fn check_command(request: &Request) -> Result<(), String> {
+    if options::essence(&request.content_type).as_deref() != Ok(COMMAND) {
+        return Err(format!(
+            "a push to device://self is a command, of type {COMMAND}"
+        ));
+    }
+    if request.body.len() > LONGEST_COMMAND {
+        return Err(format!(
+            "a command may have {LONGEST_COMMAND} bytes at most"
+        ));
+    }
+    Ok(())
+}
+
 /// A push to the agent itself.
 pub(super) fn own_push(request: Request) -> NewPush {
     NewPush {
@@ -171,6 +186,8 @@ pub fn refusal(to: ReplyTo, why: String) -> ToServer {
 /// Content types that are HL7 in ready text. The TypeScript agent does not look at the type; plain text is what
 /// callers send who never had to name it.
 const SPOKEN: [&str; 2] = [agent_wire::HL7, TEXT];
+/// Bytes of a command, far above what a verb with the longest reason has.
+const LONGEST_COMMAND: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -243,6 +260,23 @@ mod tests {
         assert!(request(of_task, 10).unwrap_err().contains("mailbox"));
         let good = request(push(Some("MSH"), Some("application")), 10).unwrap();
         assert_eq!(good.return_ack, Some(ReturnAck::Application));
+    }
+
+    #[test]
+    fn what_cannot_be_a_command_is_refused_before_it_is_stored() {
+        let pushed = |content_type: &str, body: String| Request {
+            remote: "device://self".into(),
+            content_type: content_type.into(),
+            body,
+            callback: Some("c".into()),
+            return_ack: None,
+        };
+        let why = |request: Request| check_command(&request).unwrap_err();
+        assert!(why(pushed(TEXT, "{}".into())).contains(COMMAND));
+        let long = " ".repeat(LONGEST_COMMAND + 1);
+        assert!(why(pushed(COMMAND, long)).contains("8192 bytes"));
+        let longest = " ".repeat(LONGEST_COMMAND);
+        assert_eq!(check_command(&pushed(COMMAND, longest)), Ok(()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod house;
 mod known;
 mod load;
 mod mutant;
+mod own;
 mod owner;
 mod parcel;
 mod question;
@@ -153,8 +154,9 @@ pub trait Lines: Send + 'static {
 }
 
 /// How the agent answers a push to itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Own {
+    /// With what was looked up. Refused while the disk has no room for new pushes.
     Said(OwnAnswer),
     /// Carries out a command in the same commit; the function words the answer.
     Does(Command, fn(&Result<Done, CommandError>) -> OwnAnswer),
@@ -186,7 +188,7 @@ pub type JoinDigest = fn(&Parcel) -> Option<[u8; 32]>;
 enum Request {
     /// With its share of the memory that waiting pushes may take, given back with the request.
     Accept(Arc<NewPush>, Option<OwnedSemaphorePermit>),
-    Own(Arc<NewPush>, Own),
+    Own(Arc<NewPush>, Own, OwnedSemaphorePermit),
     Settle(Attempt, Outcome, Connection),
     Late(PushId, DeviceNo, LateNews),
     Line(DeviceNo, LineEvent),
@@ -305,7 +307,8 @@ impl Store {
 
     /// Takes in a push to the agent itself, with its answer.
     pub async fn accept_own(&self, push: NewPush, own: Own) -> Result<(), StoreError> {
-        self.send(Request::Own(Arc::new(push), own)).await
+        let room = self.room(push.body.0.len()).await?;
+        self.send(Request::Own(Arc::new(push), own, room)).await
     }
 
     pub async fn settle(

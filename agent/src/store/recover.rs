@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::push::{DeviceNo, NewPush};
+use agent_core::push::NewPush;
 use agent_core::queue::Queue;
 use tracing::warn;
 
@@ -19,7 +19,7 @@ use super::rows::AuditChain;
 use super::segment::Segments;
 use super::space::FULL;
 use super::writer::{Batch, Writer};
-use super::{Lines, Request, StoreError, load};
+use super::{Lines, Own, Request, StoreError, load};
 use crate::clock;
 use crate::cloud::{Said, refusal};
 
@@ -41,14 +41,14 @@ impl<L: Lines> Writer<L> {
             return Err(sql("commit")(source));
         }
         self.rebuild()?;
-        if fault(&source) == Fault::Full && !batch.again.iter().any(is_push) {
+        if fault(&source) == Fault::Full && !batch.again.iter().any(is_new) {
             // Time, a command or a line has found no room; it comes again with the nudge.
             self.space.out_of_room();
         }
         let mut room = Room::Perhaps;
         for request in batch.again {
             match request {
-                Request::Accept(push, _) if push.device == DeviceNo::SELF => {
+                Request::Own(push, ..) => {
                     self.refuse(&push, "the command could not be recorded; send it again");
                 }
                 Request::Accept(push, _) if room == Room::None => self.refuse(&push, FULL),
@@ -161,8 +161,12 @@ impl<L: Lines> Writer<L> {
     }
 }
 
-fn is_push(request: &Request) -> bool {
-    matches!(request, Request::Accept(push, _) if push.device != DeviceNo::SELF)
+/// Whether it may be refused for want of room, so that the reserve is kept for what may not.
+fn is_new(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Accept(..) | Request::Own(_, Own::Said(_), _)
+    )
 }
 
 const NUDGE_AFTER: Duration = Duration::from_secs(1);

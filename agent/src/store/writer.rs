@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use agent_core::clock::Clock;
 use agent_core::phi::Phi;
-use agent_core::push::{DeviceNo, Mono, NewPush, Now, PushId, Seq, State};
+use agent_core::push::{DeviceNo, Mono, Now, PushId, Seq, State};
 use agent_core::queue::{
-    Attempted, AuditRow, Command, CommandError, Done, Effect, Known, Queue, Row, Turn,
+    Attempted, AuditRow, Command, CommandError, Done, Effect, Queue, Row, Turn,
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -36,8 +36,8 @@ use super::time::Time;
 use super::upload::{Posted, Uploads};
 use super::wal::Wal;
 use super::{
-    Attempt, Configuration, LineEvent, Lines, Opened, Own, REQUESTS, Recorded, Request, Running,
-    Shared, Store, StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
+    Attempt, Configuration, LineEvent, Lines, Opened, REQUESTS, Recorded, Request, Running, Shared,
+    Store, StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
 };
 use crate::cloud::{Answer, Said};
 
@@ -298,8 +298,9 @@ impl<L: Lines> Writer<L> {
                 let known = self.known(&push, now)?;
                 self.admit(push, known, &mut turn)?;
             }
-            Request::Own(push, own) => {
-                batch.again.push(Request::Accept(Arc::clone(&push), None));
+            Request::Own(push, own, room) => {
+                let again = Request::Own(Arc::clone(&push), own.clone(), room);
+                batch.again.push(again);
                 self.own(push, own, &mut turn)?;
             }
             Request::Settle(attempt, outcome, line) => {
@@ -417,19 +418,7 @@ impl<L: Lines> Writer<L> {
         }));
     }
 
-    fn own(&mut self, push: Arc<NewPush>, own: Own, turn: &mut Turn) -> rusqlite::Result<()> {
-        let known = self.known(&push, turn.now)?;
-        let answer = match own {
-            // A repeated callback is the same command: it is not carried out twice.
-            _ if matches!(known, Known::Callback(_)) => agent_core::queue::OwnAnswer::empty(),
-            Own::Said(answer) => answer,
-            Own::Does(command, word) => word(&self.command(&command, turn)?),
-        };
-        self.queue.accept_own(push, &known, answer, turn);
-        Ok(())
-    }
-
-    fn command(
+    pub(super) fn command(
         &mut self,
         command: &Command,
         turn: &mut Turn,
