@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, NewPush, PushId};
-use agent_core::queue::Queue;
+use agent_core::queue::{Kind, Queue, Row};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Parcel;
@@ -17,7 +17,23 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn keep(&mut self, id: PushId, push: &NewPush, joined: bool) {
+    /// Follows what is written: a push that waits may be sent in a moment, one that has ended is not.
+    pub(super) fn follow(&mut self, row: &Row, queue: &Queue) {
+        match row {
+            Row::Push(row) if queue.is_hot(row.id) => {
+                self.keep(row.id, &row.push, row.joins.is_some());
+            }
+            Row::Event(row) if row.kind == Kind::Settled => drop(self.take(row.push)),
+            Row::Push(_) | Row::Event(_) | Row::Copy { .. } | Row::Audit(_) => {}
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn keep(&mut self, id: PushId, push: &NewPush, joined: bool) {
         if joined || push.device == DeviceNo::SELF || self.bytes + push.body.0.len() > CACHE_BYTES {
             return;
         }

@@ -468,11 +468,7 @@ impl<L: Lines> Writer<L> {
                 self.uploads.news(&self.connection, told)?;
             }
             rows::write(&self.connection, row, &mut self.chain)?;
-            if let Row::Push(row) = row
-                && self.queue.is_hot(row.id)
-            {
-                self.cache.keep(row.id, &row.push, row.joins.is_some());
-            }
+            self.cache.follow(row, &self.queue);
         }
         if mutant::is(Mutant::AnswerBeforeCommit) {
             self.answer_too_early(batch);
