@@ -152,6 +152,7 @@ impl<L: Lines> Writer<L> {
         self.uploads
             .recount(&self.connection)
             .map_err(sql("count what waits to go up"))?;
+        self.time.not_saved();
         self.segments = Segments::read(&self.connection).map_err(sql("read the segments"))?;
         self.uploads.post(&self.shared.uploads);
         // It may have been the segment that found no room.

@@ -21,8 +21,10 @@ pub(super) struct Time {
     judge: ClockJudge,
     verdict: Clock,
     boot: Boot,
-    /// When the mark was last put into a commit.
-    saved: Mono,
+    /// When the mark was last written down; not at all by this process yet.
+    saved: Option<Mono>,
+    /// It is in the transaction of the moment, since then.
+    under_way: Option<Mono>,
     doubtful: Stretch,
     /// What the next commit takes along.
     due: Vec<(String, Option<String>)>,
@@ -89,7 +91,8 @@ impl Time {
             judge: ClockJudge::new(mark),
             verdict: Clock::Sound,
             boot,
-            saved: Mono(0),
+            saved: None,
+            under_way: None,
             doubtful: open.map_or(Stretch::None, Stretch::Open),
             due: Vec::new(),
         })
@@ -146,16 +149,32 @@ impl Time {
         }
     }
 
-    /// Writes what is due into the transaction of the moment.
-    pub(super) fn save_if_due(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let now = clock::mono();
-        if self.due.is_empty() && now < self.saved.plus(SAVE_EVERY) {
+    /// Writes what is due into the transaction of the moment. Whether that is durable, [`Time::saved`] is told.
+    pub(super) fn save_if_due(
+        &mut self,
+        connection: &Connection,
+        now: Mono,
+    ) -> rusqlite::Result<()> {
+        let fresh = self.saved.is_some_and(|saved| now < saved.plus(SAVE_EVERY));
+        if self.due.is_empty() && fresh {
             return Ok(());
         }
         self.save(connection)?;
-        self.saved = now;
-        self.due.clear();
+        self.under_way = Some(now);
         Ok(())
+    }
+
+    /// The transaction is durable.
+    pub(super) fn saved(&mut self) {
+        if let Some(now) = self.under_way.take() {
+            self.saved = Some(now);
+            self.due.clear();
+        }
+    }
+
+    /// The transaction came to nothing: what was due still is.
+    pub(super) fn not_saved(&mut self) {
+        self.under_way = None;
     }
 
     fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -263,5 +282,49 @@ mod tests {
         };
         assert_eq!(boot.before(before(20, 30)), before(17, 30));
         assert_eq!(boot.before(before(21, 40)), before(17, 30));
+    }
+
+    fn database() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = "CREATE TABLE meta (key TEXT PRIMARY KEY, value)";
+        connection.execute_batch(table).unwrap();
+        connection
+    }
+
+    fn keys(connection: &Connection) -> Vec<String> {
+        let mut keys = connection
+            .prepare("SELECT key FROM meta ORDER BY key")
+            .unwrap();
+        let keys = keys.query_map([], |row| row.get(0)).unwrap();
+        keys.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn the_first_start_after_power_on_writes_down_which_boot_it_is_in() {
+        let connection = database();
+        let mut time = Time::read(&connection).unwrap();
+        time.here_before(before(17, 23));
+        time.look();
+        time.save_if_due(&connection, Mono(5_000)).unwrap();
+        assert_eq!(keys(&connection), ["clock"]);
+    }
+
+    #[test]
+    fn what_was_written_into_a_commit_that_failed_is_written_into_the_next() {
+        let connection = database();
+        let mut time = Time::read(&connection).unwrap();
+        time.here_before(before(17, 23));
+        time.look();
+        time.due.push(("doubtful 17 23".into(), None));
+        connection.execute_batch("BEGIN").unwrap();
+        time.save_if_due(&connection, Mono(100_000)).unwrap();
+        connection.execute_batch("ROLLBACK").unwrap();
+        time.not_saved();
+        // A commit that has nothing of it does not count.
+        time.saved();
+        time.save_if_due(&connection, Mono(100_001)).unwrap();
+        time.saved();
+        assert_eq!(keys(&connection), ["clock", "doubtful 17 23"]);
+        assert!(time.due.is_empty());
     }
 }

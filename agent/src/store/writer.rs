@@ -170,12 +170,13 @@ impl<L: Lines> Writer<L> {
         self.write(turn, &mut batch)
             .and_then(|()| self.feed(now, &mut batch))
             .and_then(|()| self.commit(&batch))
-            .and_then(|()| self.time.save_if_due(&self.connection))
+            .and_then(|()| self.time.save_if_due(&self.connection, now.mono))
             .map_err(sql("record the start"))?;
         self.hand_out(batch)
     }
 
     fn first_taken_mark(&self) -> Seq {
+        self.time.saved();
         if mutant::is(Mutant::ForgetUntaken) {
             return self.queue.last_answer();
         }
@@ -241,7 +242,7 @@ impl<L: Lines> Writer<L> {
         if batch.rows == 0 {
             return Ok(());
         }
-        self.time.save_if_due(&self.connection)?;
+        self.time.save_if_due(&self.connection, now.mono)?;
         self.segments
             .write_if_due(&self.connection, &mut self.queue, now)
     }
@@ -262,7 +263,10 @@ impl<L: Lines> Writer<L> {
         }
         let done = done.and_then(|()| self.segment(now, &batch));
         match done.and_then(|()| self.commit(&batch)) {
-            Ok(()) => self.hand_out(batch)?,
+            Ok(()) => {
+                self.time.saved();
+                self.hand_out(batch)?;
+            }
             Err(_) if mutant::is(Mutant::FalseYes) => self.hand_out(batch)?,
             Err(source) => self.recover(source, batch)?,
         }
