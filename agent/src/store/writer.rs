@@ -20,8 +20,9 @@ use agent_core::queue::{
     Attempted, AuditRow, Command, CommandError, Done, Effect, Queue, Row, Turn,
 };
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::database::{self, sql};
 use super::fault::{Fault, fault};
@@ -570,10 +571,24 @@ impl<L: Lines> Writer<L> {
         Ok(())
     }
 
-    /// The uplink looks at the disk for what the channel had no room for.
+    /// The uplink reads answers from disk where the channel has no room for them. A refusal is on no disk, and an answer
+    /// that is said again is one that the uplink has passed: their callers hear nothing and push again.
     pub(super) fn say(&self, said: Said) {
-        if self.wiring.said.try_send(said).is_err() {
-            tracing::debug!("the uplink is behind; it will read the answer from disk");
+        match self
+            .wiring
+            .said
+            .try_send(said)
+            .map_err(TrySendError::into_inner)
+        {
+            Ok(()) => {}
+            Err(Said::Answer(_)) => {
+                debug!("the uplink is behind; it will read the answer from disk")
+            }
+            Err(Said::Again(_) | Said::Reply(_)) => {
+                warn!(
+                    "the uplink is behind; one caller is not told that its push was refused, or what it was told before"
+                );
+            }
         }
     }
 }
