@@ -7,6 +7,7 @@
 //! Readers use a connection of their own, read-only, and hold no transaction longer than a page.
 
 mod age;
+mod change;
 mod database;
 mod examine;
 mod fault;

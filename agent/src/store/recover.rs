@@ -2,7 +2,9 @@
 //!
 //! The live queue is dropped and rebuilt from disk while the lines go on; then what the batch brought is tried again in
 //! its order, each request alone. A push that fails alone is refused. What a device did cannot be refused: if that
-//! fails alone, the process ends and the next one finds the attempt open. Questions are answered in any case.
+//! fails alone, the process ends and the next one finds the attempt open. What else fails alone (news of a line, of the
+//! session, of the clock, the agent's switch) is in force all the same, and what it wanted to record is decided anew with
+//! the nudge. Whoever gave a command is told that it was not done. Questions are answered in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +66,10 @@ impl<L: Lines> Writer<L> {
     /// One request in a commit of its own; once more without the reserve if there is no room.
     fn alone(&mut self, request: Request) -> Result<(), StoreError> {
         let must = matches!(request, Request::Settle(..) | Request::Late(..));
+        let switch = match &request {
+            Request::Switch(agent) => Some(*agent),
+            _ => None,
+        };
         let mut batch = Batch::default();
         let now = self.now();
         let done = self.decide(request, now, &mut batch);
@@ -81,7 +87,9 @@ impl<L: Lines> Writer<L> {
             }
             // A line's news may want to record an attempt; without room the attempt is not made.
             Err(source) if !must && fault(&source) != Fault::Broken => {
+                warn!(error = %source, "what it brought could not be recorded; it is looked at again");
                 self.rebuild()?;
+                self.unsaved = switch.or(self.unsaved);
                 self.answer_all(batch.questions)
             }
             Err(source) => Err(sql("record what a device did")(source)),
@@ -140,6 +148,7 @@ impl<L: Lines> Writer<L> {
 
     fn rebuild(&mut self) -> Result<(), StoreError> {
         self.roll_back()?;
+        self.time.not_saved();
         self.cache = Cache::default();
         self.decided.clear();
         self.uploads.upward = self.wiring.upward.clone();
@@ -152,7 +161,6 @@ impl<L: Lines> Writer<L> {
         self.uploads
             .recount(&self.connection)
             .map_err(sql("count what waits to go up"))?;
-        self.time.not_saved();
         self.segments = Segments::read(&self.connection).map_err(sql("read the segments"))?;
         self.uploads.post(&self.shared.uploads);
         // It may have been the segment that found no room.

@@ -5,10 +5,10 @@
 //!                                                     │ fails
 //!                                                     ▼
 //!                              roll back, rebuild the queue from disk, try each alone;
-//!                              a push that fails alone is refused, anything else ends the process
+//!                              a push that fails alone is refused; what a device did ends the process;
+//!                              what was said of a line, a session, the clock stays in force
 //! ```
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,7 +17,7 @@ use agent_core::clock::Clock;
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, Now, PushId, Seq, State};
 use agent_core::queue::{
-    Attempted, AuditRow, Command, CommandError, Done, Effect, Queue, Row, Turn,
+    AgentSwitch, Attempted, Command, CommandError, Done, Effect, Queue, Turn,
 };
 use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
@@ -84,6 +84,7 @@ pub(super) fn start<L: Lines>(
         shared: Arc::clone(&shared),
         wake,
         nudge: None,
+        unsaved: None,
         decided: Vec::new(),
         wiring,
         _lock: opened.lock,
@@ -115,6 +116,8 @@ pub(super) struct Writer<L> {
     wake: watch::Sender<Option<Mono>>,
     /// Set after a failed batch: when every device is looked at anew.
     pub(super) nudge: Option<Mono>,
+    /// The agent's switch, in force, that could not be recorded; the nudge tries again.
+    pub(super) unsaved: Option<AgentSwitch>,
     /// Applied to the queue, and in force once the batch is durable.
     pub(super) decided: Vec<Configuration>,
     pub(super) wiring: Wiring<L>,
@@ -173,11 +176,11 @@ impl<L: Lines> Writer<L> {
             .and_then(|()| self.commit(&batch))
             .and_then(|()| self.time.save_if_due(&self.connection, now.mono))
             .map_err(sql("record the start"))?;
+        self.time.saved();
         self.hand_out(batch)
     }
 
     fn first_taken_mark(&self) -> Seq {
-        self.time.saved();
         if mutant::is(Mutant::ForgetUntaken) {
             return self.queue.last_answer();
         }
@@ -326,13 +329,11 @@ impl<L: Lines> Writer<L> {
                 self.queue.session(session);
                 self.queue.tick(&mut turn);
             }
-            Request::Switch(agent) => {
-                batch.again.push(Request::Switch(agent));
-                database::remember_switch(&self.connection, agent)?;
-                self.queue.switch(agent, &mut turn);
-            }
             Request::Tick => self.queue.tick(&mut turn),
-            Request::Nudge => self.queue.nudge(&mut turn),
+            Request::Nudge => {
+                self.save_switch(batch)?;
+                self.queue.nudge(&mut turn);
+            }
             Request::Clock(clock) => {
                 batch.again.push(Request::Clock(clock));
                 self.queue.judge_clock(clock, &mut turn);
@@ -365,62 +366,6 @@ impl<L: Lines> Writer<L> {
             LineEvent::Away(why) => self.queue.line_away(device, why, turn),
             LineEvent::Crashed => self.queue.line_crashed(device, turn),
         }
-    }
-
-    /// A change of what the queue works with.
-    fn change(
-        &mut self,
-        change: Request,
-        turn: &mut Turn,
-        batch: &mut Batch,
-    ) -> rusqlite::Result<()> {
-        match change {
-            Request::Configure(configuration, reply) => {
-                self.turn_upward(configuration.upward.clone(), turn.now.utc, batch)?;
-                self.configure(configuration, turn);
-                batch.reply(reply, ());
-            }
-            Request::Upload(change) => {
-                batch.again.push(Request::Upload(change.clone()));
-                self.change_uploads(&change, turn.now.utc, batch)?;
-            }
-            Request::Number(name, reply) => {
-                batch.reply(reply, database::number(&self.connection, &name)?);
-            }
-            Request::Task(asked) => self.task(asked, turn, batch)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn configure(&mut self, configuration: Configuration, turn: &mut Turn) {
-        self.queue.limit_to(configuration.limit);
-        self.queue.configure(configuration.devices.clone(), turn);
-        if let Some(asked) = &configuration.asked {
-            turn.rows.push(Row::Audit(AuditRow {
-                at: turn.now.utc,
-                who: asked.who.clone(),
-                verb: "reload",
-                push: None,
-                reason: Some(asked.changes.clone()),
-            }));
-        }
-        self.decided.push(configuration);
-    }
-
-    /// Keeps what is in force now for a rebuild; a device that is not configured any more stays, and is off.
-    fn remember(&mut self, configuration: Configuration) {
-        let devices = configuration.devices;
-        self.wiring.limit = configuration.limit;
-        self.space.keep_within(configuration.bounds);
-        self.wiring.upward = configuration.upward;
-        let known: HashSet<DeviceNo> = devices.iter().map(|(no, _)| *no).collect();
-        let before = std::mem::replace(&mut self.wiring.devices, devices);
-        let gone = before.into_iter().filter(|(no, _)| !known.contains(no));
-        self.wiring.devices.extend(gone.map(|(no, mut device)| {
-            device.enabled = false;
-            (no, device)
-        }));
     }
 
     pub(super) fn command(
@@ -582,7 +527,7 @@ impl<L: Lines> Writer<L> {
         {
             Ok(()) => {}
             Err(Said::Answer(_)) => {
-                debug!("the uplink is behind; it will read the answer from disk")
+                debug!("the uplink is behind; it will read the answer from disk");
             }
             Err(Said::Again(_) | Said::Reply(_)) => {
                 warn!(

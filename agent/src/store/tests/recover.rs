@@ -38,3 +38,38 @@ async fn a_commit_that_fails_loses_no_question_that_shared_it() {
     assert_eq!(bench.answer().await.callback, "c1");
     assert!(matches!(bench.said().await, Said::Reply(_)));
 }
+
+/// Lets the commits fail that record the agent's switch, until it is taken away.
+const IN_THE_WAY: &str =
+    "CREATE TRIGGER in_the_way BEFORE INSERT ON meta WHEN NEW.key = 'agent_off'
+    BEGIN SELECT raise(ABORT, 'no'); END";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_could_not_be_recorded_is_in_force_and_recorded_later() {
+    let bench = Bench::start();
+    let path = bench.folder.path().join("wardpost.db");
+    let other = rusqlite::Connection::open(path).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch(IN_THE_WAY).unwrap();
+    bench.store.switch(AgentSwitch::Off).await.unwrap();
+    bench.push("c1", "MSH|1").await;
+    let waits = bench.store.explain(PushId(1)).await.unwrap().unwrap();
+    assert_eq!(waits.explained.state, State::Held);
+    other.execute_batch("DROP TRIGGER in_the_way").unwrap();
+    let recorded = async {
+        let off = "SELECT count(*) FROM meta WHERE key = 'agent_off' AND value = 1";
+        while other
+            .query_row(off, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+            == 0
+        {
+            bench.store.barrier().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let recorded = tokio::time::timeout(Duration::from_secs(10), recorded).await;
+    recorded.expect("it is recorded as soon as it can be");
+    let bench = bench.restart().await;
+    let waits = bench.store.explain(PushId(1)).await.unwrap().unwrap();
+    assert_eq!(waits.explained.state, State::Held);
+}
