@@ -16,7 +16,8 @@ use super::{IdHasher, Live, Phase, Queue};
 use crate::delivery::{self, Outcome, Verdict};
 use crate::join::{BLOCK, Remembered};
 use crate::mutant::{self, Mutant};
-use crate::push::{DeviceNo, Now, Print, PushId, Seq, State, Timestamp};
+use crate::options;
+use crate::push::{DeviceNo, Mono, Now, Print, PushId, Seq, State, Timestamp};
 
 /// One row of the push table.
 #[derive(Clone, Debug)]
@@ -232,6 +233,7 @@ impl Loader {
         queue.session = old.session;
         queue.agent = old.agent;
         queue.keep_doubt(&old.age);
+        queue.keep_waits(&old);
         queue.taken = queue.taken.max(old.taken);
         queue.window = old.window;
         for (no, device) in &mut queue.devices {
@@ -357,7 +359,9 @@ impl Queue {
         live.traces = track.traces;
         live.touched = track.touched;
         live.reply_to = facts.reply_to.filter(|_| !track.answered).map(Box::new);
-        live.answer_by = self.answer_by_again(no, facts.at, now);
+        if let Some(to) = &live.reply_to {
+            live.answer_by = self.answer_by_again((no, to), facts.at, now);
+        }
         if let Some(seq) = track.let_go {
             self.age.let_go(id, seq);
         }
@@ -397,11 +401,24 @@ impl Queue {
     }
 
     /// A caller who waits since before the restart is told when he would have been, or now.
-    fn answer_by_again(&self, no: DeviceNo, at: Timestamp, now: Now) -> crate::push::Mono {
-        let within = self.devices.get(&no).map(|d| d.config.policy.answer_within);
+    fn answer_by_again(&self, (no, to): (DeviceNo, &ReplyTo), at: Timestamp, now: Now) -> Mono {
+        let of_push = || options::parse(&to.content_type).ok()?.options.answer_within;
+        let of_device = || Some(self.devices.get(&no)?.config.policy.answer_within);
+        let within = of_push().or_else(of_device).unwrap_or_default();
         let waited = now.utc.since(at);
-        now.mono
-            .plus(within.unwrap_or_default().saturating_sub(waited))
+        now.mono.plus(within.saturating_sub(waited))
+    }
+
+    /// Whoever waits is answered when the queue before this one would have done it, whatever the clock shows.
+    fn keep_waits(&mut self, old: &Self) {
+        for (id, live) in &mut self.live {
+            let (Some(before), Some(_)) = (old.live.get(id), &live.reply_to) else {
+                continue;
+            };
+            self.answer_due.remove(&(live.answer_by, *id));
+            live.answer_by = before.answer_by;
+            self.answer_due.insert((live.answer_by, *id));
+        }
     }
 
     /// Puts a recalled push where its events left it.

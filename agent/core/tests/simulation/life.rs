@@ -532,3 +532,24 @@ fn a_push_that_was_uncertain_and_is_held_by_a_person_is_not_cancelled_either() {
     world.command(push, ruling).unwrap();
     assert_eq!(world.state(push), State::Dead);
 }
+
+#[test]
+fn a_push_that_asks_for_a_longer_wait_keeps_it_over_a_failed_commit_and_a_restart() {
+    for restarts in [false, true] {
+        let mut world = world();
+        world.act(|queue, turn| queue.line_away(CHEM, "no cable".into(), turn));
+        world.push_waiting(CHEM, Duration::from_secs(28), 77);
+        world.wait(Duration::from_secs(5));
+        if restarts {
+            world.restart();
+        } else {
+            // By the clock he has waited for an hour.
+            world.now.utc = world.now.utc.plus(Duration::from_hours(1));
+            world.rebuild();
+        }
+        world.wait(Duration::from_secs(22));
+        assert!(world.answers(77).is_empty(), "after 27 s");
+        world.wait(Duration::from_secs(1));
+        assert_eq!(world.answers(77)[0].0, 202);
+    }
+}

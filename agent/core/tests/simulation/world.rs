@@ -208,6 +208,15 @@ impl World {
         self.newest()
     }
 
+    /// One whose caller says how long to wait for its answer.
+    pub(crate) fn push_waiting(&mut self, device: DeviceNo, within: Duration, callback: u64) {
+        let mut push = new_push(device, callback, callback, callback);
+        let seconds = within.as_secs();
+        push.content_type = format!("{}; answer-within={seconds}", push.content_type);
+        push.options.answer_within = Some(within);
+        self.take_in(push);
+    }
+
     fn newest(&self) -> PushId {
         PushId(self.disk.pushes.last().map_or(0, |facts| facts.id.0))
     }
