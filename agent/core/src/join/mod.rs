@@ -80,6 +80,8 @@ impl Memory {
         older: &[Older],
         is_live: impl Fn(PushId) -> bool,
     ) {
+        // First, so that its own later keys do not drop it where a part of the table is full.
+        self.ages.born(seen.id);
         for older in older {
             self.replace(seen.device, older);
         }
@@ -96,7 +98,6 @@ impl Memory {
         }
         self.fresh.pushes += 1;
         self.fresh.first.get_or_insert(seen.id);
-        self.ages.born(seen.id);
     }
 
     /// A key that comes again and again would fill one place of the table.
@@ -244,6 +245,22 @@ mod tests {
         memory.learn(&seen(1, 1, &[key, alike]), &[], NOBODY);
         memory.learn(&seen(2, 2, &[key]), &[older(1, key, &[key, alike])], NOBODY);
         assert_eq!(by_key(&memory, alike), [2, 1]);
+    }
+
+    #[test]
+    fn the_first_push_of_a_block_is_found_by_each_of_its_keys() {
+        // However full the part is that both keys fall into.
+        for before in 0..20 {
+            let mut memory = Memory::default();
+            for n in 0..before {
+                memory.learn(&seen(n + 1, 1 << 60, &[(n + 10) << 24]), &[], |_| true);
+            }
+            let first = BLOCK as u64;
+            let (key, other) = (5 << 24, 6 << 24);
+            memory.learn(&seen(first, 2 << 60, &[key, other]), &[], |id| id.0 < first);
+            assert_eq!(by_key(&memory, key), [first], "{before} before");
+            assert_eq!(by_key(&memory, other), [first], "{before} before");
+        }
     }
 
     #[test]
