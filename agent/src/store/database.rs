@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::StoreError;
 use super::mutant::{self, Mutant};
-use super::wal::{Checkpoint, checkpoint};
+use super::wal::{Checkpoint, Copied, checkpoint};
 
 /// Every version of the schema, oldest first. A version is never edited once it was released.
 const MIGRATIONS: [(u32, &str); 3] = [
@@ -45,7 +45,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     migrate(&mut connection).map_err(sql("migrate the database"))?;
     // What the last process wrote and could not sync may be in memory alone: copied from there into the database and
     // synced, it is safe, and the log begins anew. Syncing the log once more would only seem to help.
-    checkpoint(&connection, Checkpoint::Restart).map_err(sql("bring the log into the database"))?;
+    match checkpoint(&connection, Checkpoint::Restart) {
+        Ok(Copied::All) => {}
+        Ok(Copied::Behind) => {
+            let path = path.display().to_string();
+            return Err(StoreError::Read { path });
+        }
+        Err(error) => return Err(sql("bring the log into the database")(error)),
+    }
     raise_fence(&connection).map_err(sql("count this start in the database"))?;
     Ok(connection)
 }

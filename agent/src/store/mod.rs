@@ -83,6 +83,11 @@ pub enum StoreError {
         found: u32,
         known: u32,
     },
+    #[error(
+        "another program reads the database {path}, so what the last process wrote cannot be made safe; \
+         end that program, then start the agent again"
+    )]
+    Read { path: String },
     #[error("the database does not keep its promise: {0}")]
     Promise(String),
     #[error(

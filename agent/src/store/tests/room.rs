@@ -170,3 +170,18 @@ fn a_directory_that_cannot_be_written_is_named() {
         "{refused}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_reads_the_database_and_does_not_end_stops_the_start() {
+    let bench = Bench::start();
+    bench.push("c1", "MSH|1").await;
+    let folder = bench.close().await;
+    let reader = rusqlite::Connection::open(folder.path().join("wardpost.db")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM push")
+        .unwrap();
+    let refused = Opened::open(folder.path()).unwrap_err().sentence();
+    assert!(refused.contains("another program reads"), "{refused}");
+    drop(reader);
+    Opened::open(folder.path()).unwrap();
+}
