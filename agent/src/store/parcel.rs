@@ -24,7 +24,7 @@ impl Cache {
                 self.keep(row.id, &row.push, row.joins.is_some());
             }
             Row::Event(row) if row.kind == Kind::Settled => drop(self.take(row.push)),
-            Row::Push(_) | Row::Event(_) | Row::Copy { .. } | Row::Audit(_) => {}
+            _ => {}
         }
     }
 

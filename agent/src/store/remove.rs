@@ -21,8 +21,10 @@ use super::rows;
 /// What one piece has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
-    /// Pushes, or rows of the audit.
+    /// Pushes of which something is gone, or rows of the audit. What came later for a push counts again.
     pub(super) removed: u64,
+    /// Pushes that are over and gone, each once.
+    pub(super) pushes: u64,
     pub(super) left: Left,
 }
 
@@ -43,7 +45,11 @@ struct Step {
 impl Step {
     /// Whether something of its push may be due here: its end, or later news about it.
     fn ends(&self) -> bool {
-        self.push != 0 && (self.kind == Kind::Settled as i64 || self.kind == Kind::Level as i64)
+        self.push != 0 && (self.settles() || self.kind == Kind::Level as i64)
+    }
+
+    fn settles(&self) -> bool {
+        self.kind == Kind::Settled as i64
     }
 }
 
@@ -56,7 +62,7 @@ pub(super) fn words(connection: &Connection, old: Old, live: Live<'_>) -> rusqli
     let mut bytes = 0;
     walk(connection, "swept_words", (until, old), |step| {
         if live(PushId(step.push.cast_unsigned())) {
-            return Ok(Walk::On);
+            return Ok(Walk::Past);
         }
         bytes += clear(connection, step)?;
         Ok(if bytes > BYTES {
@@ -76,15 +82,18 @@ pub(super) fn rows(connection: &Connection, old: Old, live: Live<'_>) -> rusqlit
         if Some(step.push) == newest {
             return Ok(Walk::Stop);
         }
-        if !live(PushId(step.push.cast_unsigned())) {
-            delete(connection, step, live)?;
+        if live(PushId(step.push.cast_unsigned())) {
+            return Ok(Walk::Past);
         }
+        delete(connection, step, live)?;
         Ok(Walk::On)
     })
 }
 
 enum Walk {
     On,
+    /// Nothing was removed for this one.
+    Past,
     /// This is the last one of this piece.
     Enough,
     /// This one stays, and what is behind it.
@@ -100,7 +109,7 @@ fn walk(
 ) -> rusqlite::Result<Piece> {
     let mark = read_mark(connection, name)?;
     let steps = old_steps(connection, mark, (until, old))?;
-    let mut removed = 0;
+    let (mut removed, mut pushes) = (0, 0);
     let mut done = 0;
     let mut last = Walk::On;
     for step in &steps {
@@ -109,7 +118,10 @@ fn walk(
             if matches!(last, Walk::Stop) {
                 break;
             }
-            removed += 1;
+            if !matches!(last, Walk::Past) {
+                removed += 1;
+                pushes += u64::from(step.settles());
+            }
         }
         done += 1;
         if matches!(last, Walk::Enough) {
@@ -127,10 +139,14 @@ fn walk(
     write_mark(connection, name, reached)?;
     let left = match last {
         Walk::Stop => Left::Nothing,
-        Walk::On | Walk::Enough if reached.row == mark.row => Left::Nothing,
-        Walk::On | Walk::Enough => Left::More,
+        Walk::On | Walk::Past | Walk::Enough if reached.row == mark.row => Left::Nothing,
+        Walk::On | Walk::Past | Walk::Enough => Left::More,
     };
-    Ok(Piece { removed, left })
+    Ok(Piece {
+        removed,
+        pushes,
+        left,
+    })
 }
 
 /// The events that are surely old, a page of them; more where a long time of a wrong clock must be passed in one go.
@@ -299,7 +315,11 @@ fn piece(mark: Mark, reached: Mark) -> Piece {
     } else {
         Left::More
     };
-    Piece { removed, left }
+    Piece {
+        removed,
+        pushes: 0,
+        left,
+    }
 }
 
 /// A page of the audit behind the mark, up to this row.

@@ -174,8 +174,8 @@ impl<L: Lines> Writer<L> {
 impl Sweep {
     fn count(&mut self, piece: Piece) {
         match self.stage {
-            Stage::Words => self.swept.words += piece.removed,
-            Stage::Rows => self.swept.rows += piece.removed,
+            Stage::Words => self.swept.words += piece.pushes,
+            Stage::Rows => self.swept.rows += piece.pushes,
             Stage::Uploads | Stage::Reasons | Stage::Audit | Stage::Log => {}
         }
         if piece.removed > 0 {

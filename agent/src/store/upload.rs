@@ -414,6 +414,7 @@ pub(super) fn remove(connection: &Connection, words: Old, rows: Old) -> rusqlite
     };
     Ok(Piece {
         removed: (bodies + gone) as u64,
+        pushes: 0,
         left,
     })
 }

@@ -328,3 +328,19 @@ async fn the_file_stays_as_large_as_one_round_needs_it() {
     let (early, last) = (sizes[2], sizes[7]);
     assert!(last <= early + early / 10, "{sizes:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_with_later_news_is_one_push_and_nothing_of_the_news_is_left() {
+    let mut bench = Bench::start();
+    bench.store.line_ready(CHEM).await.unwrap();
+    bench.through("c1", "MSH|1").await;
+    let refused = LateNews::Refused(Phi("MSA|AE|Canary-Late".into()));
+    bench.store.late(PushId(1), CHEM, refused).await.unwrap();
+    let higher = LateNews::Level(Level::Performed);
+    bench.store.late(PushId(1), CHEM, higher).await.unwrap();
+    bench.through("c2", "MSH|2").await;
+    assert!(bench.traces("Canary-Late") > 0);
+    let swept = bench.sweep(91).await.unwrap();
+    assert_eq!((swept.words, swept.rows), (2, 1), "all but the newest push");
+    assert_eq!(bench.traces("Canary-Late"), 0);
+}
