@@ -162,7 +162,7 @@ pub trait Lines: Send + 'static {
 /// How the agent answers a push to itself.
 #[derive(Clone, Debug)]
 pub enum Own {
-    /// With what was looked up. Refused while the disk has no room for new pushes.
+    /// With what was looked up. Refused while the disk is full.
     Said(OwnAnswer),
     /// Carries out a command in the same commit; the function words the answer.
     Does(Command, fn(&Result<Done, CommandError>) -> OwnAnswer),

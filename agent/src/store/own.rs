@@ -9,7 +9,8 @@ use super::writer::Writer;
 use super::{Lines, Own};
 
 impl<L: Lines> Writer<L> {
-    /// A command is carried out also where there is no room for new pushes; who only looks must not use up the rest.
+    /// Carried out also while new pushes are refused: nobody may be at the box. On a disk that is full, who only looks
+    /// must not use up what is left for commands.
     pub(super) fn own(
         &mut self,
         push: Arc<NewPush>,
@@ -22,9 +23,8 @@ impl<L: Lines> Writer<L> {
             _ if matches!(known, Known::Callback(_)) => OwnAnswer::empty(),
             Own::Does(command, word) => word(&self.command(&command, turn)?),
             Own::Said(answer) => {
-                let bytes = push.body.0.len() + answer.words.0.len();
-                let now = turn.now.mono;
-                if let Some(why) = self.space.refusal(bytes, &self.connection, now)? {
+                if let Some(why) = self.space.full() {
+                    let why = why.to_owned();
                     let refused = push.reply_to().map(|to| Effect::Refused { to, why });
                     turn.effects.extend(refused);
                     return Ok(());

@@ -107,6 +107,11 @@ impl Space {
         Ok(self.lack.as_ref().map(ToString::to_string))
     }
 
+    /// Why not even a look by push is taken: what had to be recorded has found no room.
+    pub(super) fn full(&self) -> Option<&'static str> {
+        (self.lack == Some(Lack::Full)).then_some(FULL)
+    }
+
     /// Looks at the disk unless that was done a moment ago.
     pub(super) fn look(&mut self, connection: &Connection, now: Mono) -> rusqlite::Result<()> {
         let fresh = self

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use agent_core::clock::Clock;
 use agent_core::phi::Phi;
 use agent_core::push::{DeviceNo, Mono, Now, PushId, Seq, State};
-use agent_core::queue::{AgentSwitch, Attempted, Command, CommandError, Done, Effect, Queue, Turn};
+use agent_core::queue::{
+    AgentSwitch, Attempted, Command, CommandError, Done, Effect, Queue, Row, Turn,
+};
 use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};

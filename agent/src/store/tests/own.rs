@@ -45,21 +45,32 @@ async fn refused(bench: &mut Bench) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_room_for_pushes_a_command_is_carried_out_and_a_look_is_refused() {
+async fn on_a_full_disk_a_command_is_carried_out_and_a_look_is_refused() {
     let bench = Bench::start();
     bench.push("c1", "MSH|1").await;
     let bounds = Bounds {
         min_free: 1 << 60,
         ..BOUNDS
     };
-    let mut bench = Bench::bounded(bench.close().await, bounds);
+    let mut bench = Bench::limited(bench.close().await, 60, bounds);
     let look = own("c2", "status");
     bench.store.accept_own(look, looked("{}")).await.unwrap();
-    assert!(refused(&mut bench).await.contains("limits.min_free"));
-    let command = own("c3", "hold");
-    bench.store.accept_own(command, hold(1)).await.unwrap();
     let answer = bench.answer().await;
-    assert_eq!((answer.callback.as_str(), answer.status), ("c3", 200));
+    assert_eq!(answer.callback, "c2", "only new pushes are refused");
+    let too_much = Command {
+        push: PushId(1),
+        verb: Verb::Hold,
+        who: "uid 0".into(),
+        reason: Some("x".repeat(300_000)),
+    };
+    bench.store.command(too_much).await.unwrap_err();
+    let look = own("c3", "status");
+    bench.store.accept_own(look, looked("{}")).await.unwrap();
+    let command = own("c4", "hold");
+    bench.store.accept_own(command, hold(1)).await.unwrap();
+    assert!(refused(&mut bench).await.contains("disk is full"));
+    let answer = bench.answer().await;
+    assert_eq!((answer.callback.as_str(), answer.status), ("c4", 200));
     let held = bench.store.explain(PushId(1)).await.unwrap().unwrap();
     assert_eq!(held.explained.state, State::Held);
 }
