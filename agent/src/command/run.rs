@@ -35,13 +35,13 @@ pub fn run(args: &RunArgs, control: PathBuf) -> Result<()> {
 }
 
 /// Runs to the end and waits for nobody after it: a name lookup, which nothing can interrupt, may last for minutes.
-fn finish<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+pub(super) fn finish<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
 }
 
-fn state_directory() -> PathBuf {
+pub(super) fn state_directory() -> PathBuf {
     std::env::var_os("STATE_DIRECTORY").map_or_else(|| "/var/lib/wardpost".into(), PathBuf::from)
 }
 
@@ -64,12 +64,12 @@ mod tests {
             .build()
             .unwrap();
         let done = finish(runtime, async move {
-            let (begun, began) = tokio::sync::oneshot::channel();
+            let (hint, begun) = tokio::sync::oneshot::channel();
             tokio::task::spawn_blocking(move || {
-                let _ = begun.send(());
+                let _ = hint.send(());
                 let _ = told.recv();
             });
-            began.await.is_ok()
+            begun.await.is_ok()
         });
         assert!(done);
         drop(stay);

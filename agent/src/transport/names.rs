@@ -74,14 +74,14 @@ mod tests {
     async fn a_lookup_that_nobody_waits_for_keeps_its_seat_until_it_is_over() {
         static SEATS: Semaphore = Semaphore::const_new(1);
         let (end, told) = mpsc::channel::<()>();
-        let (begun, began) = tokio::sync::oneshot::channel();
+        let (hint, begun) = tokio::sync::oneshot::channel();
         let endless = seated(&SEATS, move || {
-            let _ = begun.send(());
+            let _ = hint.send(());
             told.recv().map_err(io::Error::other)
         });
         tokio::select! {
             _ = endless => panic!("it ended"),
-            begun = began => begun.unwrap(),
+            told = begun => told.unwrap(),
         }
         assert!(SEATS.try_acquire().is_err(), "its thread is still taken");
         drop(end);
