@@ -105,6 +105,7 @@ impl Agent {
         let store = store_units(&supervisor, running, (&parts.site, watched));
         let board = Board::new(parts.applied.at, parts.problems);
         let (reloader, asked) = Reloader::new();
+        let (settings, news) = watch::channel(Arc::new(parts.applied.uplink.clone()));
         let control = Control {
             store: store.clone(),
             site: parts.site.clone(),
@@ -112,7 +113,9 @@ impl Agent {
             reloader: reloader.clone(),
             sources: diag::Sources {
                 config: parts.places.config.clone(),
+                state: parts.places.state.clone(),
                 logs: parts.logs.clone(),
+                settings: news.clone(),
             },
         };
         certificates::follow(&parts.ends, &parts.applied.config);
@@ -136,7 +139,6 @@ impl Agent {
             pings,
             logs: parts.logs,
         };
-        let (settings, news) = watch::channel(Arc::new(parts.applied.uplink.clone()));
         let uplink = Uplink::run(intake, news, parts.said, supervisor.tether("uplink"));
         supervisor.core("uplink", never_fails(uplink));
         let reload = Reload {

@@ -2,7 +2,7 @@
 //!
 //! Waits use the boot-time clock, which goes on while the box sleeps and never jumps; what is written down uses UTC.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent_core::clock::{Kept, Reading};
 use agent_core::push::{Mono, Timestamp};
@@ -35,6 +35,13 @@ pub fn monotonic_us() -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000)
         .saturating_add(time.tv_nsec / 1000)
+}
+
+/// Does something and says how long it took.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    let done = work();
+    (done, begun.elapsed())
 }
 
 /// Which boot of the system this is; `None` where it does not say.

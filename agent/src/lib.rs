@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod dispatch;
+pub mod doctor;
 pub mod line;
 pub mod lines;
 pub mod pulse;

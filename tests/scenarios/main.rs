@@ -8,6 +8,7 @@ mod control;
 mod crash_states;
 mod disk;
 mod disk_full;
+mod doctor;
 mod lab_order;
 mod peers;
 mod proof;

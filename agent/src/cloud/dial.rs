@@ -7,6 +7,7 @@ mod bypass;
 mod http_connect;
 mod proxy;
 mod socks;
+mod step;
 mod way;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::tls::{self, ConnectError, Watch, Whom};
 use crate::transport::names::{self, Whose};
 
 pub use proxy::ProxyError;
+pub use step::Step;
 pub use way::{BadEnvironment, BadProxy, CREDENTIAL, Kind, Proxy, ProxyRule, WayOut};
 
 use way::{Environment, Password};
@@ -68,7 +70,7 @@ pub enum DialError {
         source: io::Error,
     },
     #[error("{what} took longer than {} s", STAGE_TIMEOUT.as_secs())]
-    TimedOut { what: String },
+    TimedOut { what: String, step: Step },
     #[error(transparent)]
     Tls(#[from] ConnectError),
     #[error(transparent)]
@@ -223,7 +225,12 @@ async fn connect(target: &Target) -> Result<TcpStream, DialError> {
         match timeout(patience, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => return Ok(tune(tcp)),
             Ok(Err(source)) => failed = DialError::Connect { address, source },
-            Err(_) => failed = timed_out(format!("connecting to {address}")),
+            Err(_) => {
+                failed = DialError::TimedOut {
+                    what: format!("connecting to {address}"),
+                    step: Step::Connection,
+                }
+            }
         }
     }
     Err(failed)
@@ -287,7 +294,10 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, DialError> {
             host: name.to_owned(),
             source,
         }),
-        Err(_) => Err(timed_out(format!("the name lookup of {name}"))),
+        Err(_) => Err(DialError::TimedOut {
+            what: format!("the name lookup of {name}"),
+            step: Step::Name,
+        }),
     }
 }
 
@@ -302,10 +312,6 @@ fn tune(tcp: TcpStream) -> TcpStream {
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     tcp
-}
-
-fn timed_out(what: String) -> DialError {
-    DialError::TimedOut { what }
 }
 
 /// For the name, for TCP, for the proxy's answer, and for TLS, each.

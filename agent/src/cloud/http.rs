@@ -17,6 +17,7 @@ use hyper::header::{
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use tokio::time::timeout;
 use url::{Position, Url};
 
@@ -73,15 +74,33 @@ impl HttpClient {
         self.send(url, request).await
     }
 
+    /// Reads what anybody may read.
+    pub async fn get(&self, url: &Url) -> Result<HttpAnswer, HttpError> {
+        let request = request(Method::GET, url).body(Full::default());
+        self.send(url, request).await
+    }
+
     /// Reads a resource as the bearer of a token.
     pub async fn read(&self, url: &Url, token: &SecretString) -> Result<HttpAnswer, HttpError> {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-            .unwrap_or_else(|_| HeaderValue::from_static("Bearer unprintable"));
-        bearer.set_sensitive(true);
         let request = request(Method::GET, url)
-            .header(AUTHORIZATION, bearer)
+            .header(AUTHORIZATION, bearer(token))
             .header(ACCEPT, "application/fhir+json")
             .body(Full::default());
+        self.send(url, request).await
+    }
+
+    /// Replaces a resource as the bearer of a token.
+    pub async fn put(
+        &self,
+        url: &Url,
+        token: &SecretString,
+        resource: &Value,
+    ) -> Result<HttpAnswer, HttpError> {
+        let request = request(Method::PUT, url)
+            .header(AUTHORIZATION, bearer(token))
+            .header(CONTENT_TYPE, "application/fhir+json")
+            .header(ACCEPT, "application/fhir+json")
+            .body(Full::from(resource.to_string()));
         self.send(url, request).await
     }
 
@@ -161,6 +180,13 @@ async fn collect(url: &Url, response: hyper::Response<Incoming>) -> Result<HttpA
             Err(_) => Err(HttpError::TooLarge { host: host() }),
         },
     }
+}
+
+fn bearer(token: &SecretString) -> HeaderValue {
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .unwrap_or_else(|_| HeaderValue::from_static("Bearer unprintable"));
+    bearer.set_sensitive(true);
+    bearer
 }
 
 fn request(method: Method, url: &Url) -> hyper::http::request::Builder {

@@ -10,6 +10,7 @@ mod headers;
 pub mod http;
 pub mod intake;
 pub mod ping;
+pub mod rights;
 pub mod settings;
 pub mod token;
 mod translate;

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod doctor;
 pub mod files;
 pub mod run;
 mod show;
@@ -27,6 +28,9 @@ enum Command {
     Run(run::RunArgs),
     /// Check the configuration: every mistake with file, line, column and a fix.
     Check(check::CheckArgs),
+    /// Try everything that the agent needs, and say what is not well and what to do: cloud, token, policy, clock, disk,
+    /// configuration. The exit code is 1 if something is wrong.
+    Doctor(doctor::DoctorArgs),
     #[command(flatten)]
     Ask(ask::Question),
 }
@@ -41,6 +45,11 @@ pub fn main() -> ExitCode {
             check::run(&args, &mut std::io::stdout().lock())
                 .map(|finding| ExitCode::from(finding.exit_code()))
                 .map_err(anyhow::Error::from)
+        }
+        Command::Doctor(mut args) => {
+            args.json = cli.ask.json;
+            args.control = cli.ask.control();
+            doctor::run(&args, &mut std::io::stdout().lock())
         }
         Command::Ask(question) => ask::run(&cli.ask, question, &mut std::io::stdout().lock()),
     };

@@ -13,6 +13,9 @@ pub(super) fn show(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<
         Verb::Queue { .. } => queue(answer, out),
         Verb::Why { .. } => why(answer, out),
         Verb::Reload => reload(answer, out),
+        Verb::Doctor => rows(answer, "findings")
+            .iter()
+            .try_for_each(|found| writeln!(out, "{}", finding(found))),
         Verb::Diag => writeln!(out, "{answer:#}"),
         Verb::Hold { .. }
         | Verb::Release { .. }
@@ -163,6 +166,19 @@ fn done(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<()> {
             text(answer, "push")
         )
     }
+}
+
+/// One finding of the doctor, on one line.
+pub(super) fn finding(found: &Value) -> String {
+    let what = format!("{} {}", text(found, "check"), text(found, "step"));
+    let verdict = text(found, "verdict").replace('-', " ");
+    let next = text(found, "next");
+    let next = if next.is_empty() {
+        next
+    } else {
+        format!("; {next}")
+    };
+    format!("{verdict:9}  {what:21}  {}{next}", text(found, "said"))
 }
 
 pub(super) fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {

@@ -133,7 +133,7 @@ const SECRET_IN_FILE: [&str; 2] = [
 ];
 /// The id in the shipped example.
 const EXAMPLE_ID: &str = "00000000-0000-0000-0000-000000000000";
-const VERBS: [&str; 11] = [
-    "status", "devices", "queue", "why", "reload", "diag", "hold", "release", "resend", "settle",
-    "cancel",
+const VERBS: [&str; 12] = [
+    "status", "devices", "queue", "why", "reload", "diag", "doctor", "hold", "release", "resend",
+    "settle", "cancel",
 ];

@@ -43,8 +43,8 @@ pub fn ask(path: &Path, verb: &Verb) -> Result<Value, AskError> {
     let request = serde_json::to_string(verb).map_err(|_| AskError::Unreadable)?;
     let mut answer = String::new();
     let mut converse = || {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(verb.patience() + MORE))?;
+        stream.set_write_timeout(Some(MORE))?;
         stream.write_all(format!("{request}\n").as_bytes())?;
         BufReader::new(&stream).read_line(&mut answer)
     };
@@ -71,8 +71,8 @@ fn is_shut(error: &std::io::Error) -> bool {
     )
 }
 
-/// Longer than the agent's own, so that it can say what it did not see the end of.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than the agent takes, so that it can say what it did not see the end of.
+const MORE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -4,21 +4,28 @@
 //! content, and nothing that a person typed as a reason.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use agent_core::queue::{Filter, Reason};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use super::{Control, look};
 use crate::clock;
+use crate::cloud::settings::Settings;
 use crate::config::{self, Paths};
 use crate::store::StoreError;
 use crate::telemetry::LogRing;
 
-/// What a bundle needs beside what every look needs.
+/// What a bundle and the doctor need beside what every look needs.
 #[derive(Clone, Debug)]
 pub struct Sources {
     pub config: Paths,
+    pub state: PathBuf,
     pub logs: LogRing,
+    /// The way to the cloud that is in force.
+    pub settings: watch::Receiver<Arc<Settings>>,
 }
 
 pub(super) async fn bundle(control: &Control) -> Result<Value, StoreError> {

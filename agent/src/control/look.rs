@@ -24,7 +24,8 @@ pub(super) async fn answer(control: &Control, verb: Verb) -> Result<Value, Store
         } => queue(control, device.as_deref(), state.as_deref(), limit).await,
         Verb::Why { push } => why(control, PushId(push)).await,
         Verb::Diag => diag::bundle(control).await,
-        Verb::Reload
+        Verb::Doctor
+        | Verb::Reload
         | Verb::Hold { .. }
         | Verb::Release { .. }
         | Verb::Resend { .. }

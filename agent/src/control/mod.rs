@@ -8,11 +8,14 @@ mod look;
 pub mod server;
 pub mod verbs;
 
+use std::sync::Arc;
+
 use agent_core::phi::Phi;
 use agent_core::push::PushId;
 use agent_core::queue::{Command, CommandError, Done, OwnAnswer, Ruling, Verb as Change};
 use serde_json::{Value, json};
 
+use crate::doctor::{self, Reach, Subject};
 use crate::reload::Reloader;
 use crate::site::Site;
 use crate::snapshot::Board;
@@ -34,6 +37,7 @@ enum Task {
     Look(Verb),
     Change(Command),
     Reload,
+    Doctor,
 }
 
 impl Control {
@@ -43,6 +47,7 @@ impl Control {
             Task::Look(verb) => look::answer(self, verb).await,
             Task::Change(command) => Ok(told(&self.store.command(command).await?)),
             Task::Reload => Ok(self.reload(who).await),
+            Task::Doctor => Ok(self.doctor(Reach::Cloud).await),
         }
     }
 
@@ -53,7 +58,25 @@ impl Control {
             Task::Change(command) => Own::Does(command, |done| own_answer(&told(done))),
             // Done before it is stored; the same push again does it again, and finds nothing to change.
             Task::Reload => Own::Said(own_answer(&self.reload(who).await)),
+            // The session waits for this, so it must not wait for the cloud. That the question came says how that is.
+            Task::Doctor => Own::Said(own_answer(&self.doctor(Reach::Box).await)),
         })
+    }
+
+    async fn doctor(&self, reach: Reach) -> Value {
+        let devices = self.site.devices();
+        let named = devices
+            .iter()
+            .filter_map(|(_, device)| device.config.channel.clone());
+        let subject = Subject {
+            paths: self.sources.config.clone(),
+            state: self.sources.state.clone(),
+            bounds: devices.rules().bounds,
+            clock: Some(self.store.clock()),
+            settings: Arc::clone(&self.sources.settings.borrow()),
+            channels: doctor::channels(named.chain(devices.rules().upward.channel.clone())),
+        };
+        doctor::told(&subject.examine(reach).await)
     }
 
     async fn reload(&self, who: &str) -> Value {
@@ -92,6 +115,7 @@ fn sort(verb: Verb, who: &str) -> Task {
     };
     match verb {
         Verb::Reload => Task::Reload,
+        Verb::Doctor => Task::Doctor,
         Verb::Hold { push, reason } => change(push, Change::Hold, reason),
         Verb::Release { push, reason } => change(push, Change::Release, reason),
         Verb::Resend { push, reason } => change(push, Change::Resend, reason),

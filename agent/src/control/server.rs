@@ -98,7 +98,7 @@ async fn converse(stream: UnixStream, control: &Control) -> std::io::Result<()> 
 /// nothing, after which it would ask again.
 async fn perform(verb: Verb, control: &Control, who: &str) -> Value {
     let unanswered = verb.unanswered();
-    match timeout(PATIENCE, control.perform(verb, who)).await {
+    match timeout(verb.patience(), control.perform(verb, who)).await {
         Ok(done) => done.unwrap_or_else(|failed| error(failed.sentence())),
         Err(_) => error(unanswered),
     }
@@ -119,7 +119,7 @@ fn who(stream: &UnixStream) -> std::io::Result<String> {
 
 /// Callers at once; each is a person or a script.
 const SEATS: usize = 16;
-/// For asking, for what is to be done, and for hearing of it, each.
+/// For asking, and for hearing what came of it, each.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_REQUEST: u64 = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

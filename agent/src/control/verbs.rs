@@ -1,5 +1,7 @@
 //! The verbs, as JSON.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// One request, for example `{"verb":"settle","push":7,"outcome":"delivered","reason":"seen on the analyzer"}`.
@@ -26,6 +28,8 @@ pub enum Verb {
     Reload,
     /// All that helps somebody who helps, and no patient.
     Diag,
+    /// Tries what the agent needs.
+    Doctor,
     Hold {
         push: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +99,8 @@ impl Verb {
             | Self::Queue { .. }
             | Self::Why { .. }
             | Self::Reload
-            | Self::Diag => None,
+            | Self::Diag
+            | Self::Doctor => None,
         };
         match reason {
             Some(reason) if reason.len() > LONGEST_REASON => {
@@ -113,7 +118,8 @@ impl Verb {
             | Self::Devices
             | Self::Queue { .. }
             | Self::Why { .. }
-            | Self::Diag => {
+            | Self::Diag
+            | Self::Doctor => {
                 "the agent gave no answer in time; look at its log, then ask again".to_owned()
             }
             Self::Reload => "the agent did not say what came of it; look at `wardpost status`, which says what is \
@@ -130,6 +136,14 @@ impl Verb {
         }
     }
 
+    /// How long the agent takes for it at most.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Doctor => Duration::from_secs(45),
+            _ => Duration::from_secs(10),
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -138,6 +152,7 @@ impl Verb {
             Self::Why { .. } => "why",
             Self::Reload => "reload",
             Self::Diag => "diag",
+            Self::Doctor => "doctor",
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Resend { .. } => "resend",
@@ -148,7 +163,7 @@ impl Verb {
 }
 
 const KNOWN: &str =
-    "status, devices, queue, why, reload, diag, hold, release, resend, settle, cancel";
+    "status, devices, queue, why, reload, diag, doctor, hold, release, resend, settle, cancel";
 const LONGEST_REASON: usize = 500;
 
 #[cfg(test)]

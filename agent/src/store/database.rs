@@ -77,7 +77,7 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-fn refuse_the_future(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn refuse_the_future(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let found = version(connection).map_err(sql("read the version of the database"))?;
     let known = MIGRATIONS.last().map_or(0, |(version, _)| *version);
     if found > known {

@@ -14,6 +14,7 @@ mod fault;
 mod house;
 mod known;
 mod load;
+mod look;
 mod mutant;
 mod own;
 mod owner;
@@ -54,6 +55,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::cloud::{Answer, Said};
 pub(crate) use load::{print_of, print_of_digest};
+pub use look::{Database, Looked, ReserveFile, look};
 use question::Question;
 pub use read::{History, HistoryEvent};
 pub use space::{Bounds, Room};
