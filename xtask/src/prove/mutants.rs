@@ -86,7 +86,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "sync-off",
         "a commit is on disk when it returns",
         Harness::Scenario("trace::nothing_is_said_before_the_disk_has_it"),
-        &["is not on disk"],
+        &["safe at line", "was not safe at"],
     ),
     mutant(
         "false-yes",
@@ -94,7 +94,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         Harness::Store(
             "store::tests::a_full_disk_refuses_the_push_and_loses_nothing_that_was_accepted",
         ),
-        &["left == right"],
+        &["something is said in time"],
     ),
     mutant(
         "retry-unknown",
