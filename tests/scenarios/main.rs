@@ -1,6 +1,7 @@
 //! Whole-system stories: the real agent, the real stub or a fake cloud, simulated devices.
 
 mod bad_input;
+mod bots;
 mod canary;
 mod clock;
 mod config;
