@@ -150,6 +150,7 @@ fn artifacts(bench: &Bench) -> Vec<(String, String)> {
         &["queue"],
         &["queue", "--state", "held"],
         &["diag"],
+        &["doctor"],
     ];
     for words in commands {
         for json in [&[][..], &["--json"]] {
