@@ -54,6 +54,11 @@ fn check_refusal(kind: Kind, code: &str) {
         next.status, 200,
         "a refusal does not stop the device: {next:?}"
     );
+    wait_until("the log to name it", || {
+        bench
+            .agent_log()
+            .contains("push=1 device=\"chem\" state=\"rejected\"")
+    });
 }
 
 #[test]

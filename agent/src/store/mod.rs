@@ -16,6 +16,7 @@ mod known;
 mod load;
 mod look;
 mod mutant;
+mod notable;
 mod own;
 mod owner;
 mod parcel;

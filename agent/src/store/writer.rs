@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 use super::database::{self, sql};
 use super::fault::{Fault, fault};
 use super::mutant::{self, Mutant};
+use super::notable::Notable;
 use super::parcel::{Cache, parcel};
 use super::question::Question;
 use super::rows::AuditChain;
@@ -142,6 +143,7 @@ pub(super) struct Batch {
     pub(super) rows: usize,
     /// Of which somebody wants to hear.
     heard: Vec<PushId>,
+    notable: Notable,
 }
 
 /// What is told to whoever asked, once the batch is durable.
@@ -418,6 +420,7 @@ impl<L: Lines> Writer<L> {
                 self.uploads.news(&self.connection, told)?;
             }
             rows::write(&self.connection, row, &mut self.chain)?;
+            batch.notable.note(row);
             self.cache.follow(row, &self.queue);
         }
         if mutant::is(Mutant::AnswerBeforeCommit) {
@@ -459,6 +462,7 @@ impl<L: Lines> Writer<L> {
             }
         }
         self.shared.watched.tell(batch.heard);
+        batch.notable.log(&self.wiring.devices);
         for reply in batch.replies {
             reply();
         }
