@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::adopt::Adopter;
+use crate::alarms::{self, Sources};
 use crate::cloud::intake::Intake;
 use crate::cloud::settings::Settings;
 use crate::cloud::uplink::Uplink;
@@ -119,7 +120,7 @@ impl Agent {
             },
         };
         certificates::follow(&parts.ends, &parts.applied.config);
-        watch_certificates(&parts.ends, &board, &supervisor);
+        watch_all(&supervisor, (&store, &parts.site, &board), &parts.ends);
         let lines = running_lines(&supervisor, &store, (parts.dispatch, parts.ends.clone()));
         lines.follow(&parts.site.devices());
         let spawner = supervisor.spawner();
@@ -297,6 +298,18 @@ fn running_lines(
         watch,
         stop: supervisor.stop_token(),
     })
+}
+
+/// The units that tell of certificates that end, and raise alarms.
+fn watch_all(supervisor: &Supervisor, (store, site, board): (&Store, &Site, &Board), ends: &Watch) {
+    watch_certificates(ends, board, supervisor);
+    let sources = Sources {
+        store: store.clone(),
+        site: site.clone(),
+        board: board.clone(),
+    };
+    let run = alarms::run(sources, supervisor.tether("alarms"));
+    supervisor.core("alarms", run);
 }
 
 /// The unit that tells of certificates that end.

@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod agent;
+pub mod alarms;
 pub mod certificates;
 pub mod clock;
 pub mod cloud;

@@ -11,6 +11,7 @@ use agent_core::route::{Address, Clash, Entry, HostPort, Remote, Route, Table, T
 
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::alarms::AlarmTimes;
 use crate::config::{Broken, Commands, Config, DeviceConfig, DeviceTls, Hl7, Lifetime, Timing};
 use crate::line::LineConfig;
 use crate::store::{Asked, Bounds, Configuration, Kept, Upward};
@@ -52,6 +53,7 @@ pub struct Rules {
     pub bounds: Bounds,
     /// Where receipts and alarms go.
     pub upward: Upward,
+    pub alarms: AlarmTimes,
     /// How long what is over is kept.
     pub kept: Kept,
 }
@@ -76,6 +78,7 @@ impl Rules {
                 agent: config.cloud.agent.clone(),
                 limit: config.limits.max_uploads as u64,
             },
+            alarms: config.alarms.clone(),
             kept: Kept {
                 words: config.retention.bodies,
                 rows: config.retention.rows,

@@ -8,10 +8,12 @@ use agent_core::uplink::{Phase, Status};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::alarms::AlarmView;
 use crate::clock;
 use crate::cloud::{AgentStatus, agent_version};
 use crate::site::Devices;
 use crate::store::{Room, UploadsView};
+use crate::tls::Ending;
 
 /// What changes outside of the store, kept where everyone can put it.
 #[derive(Clone, Debug)]
@@ -29,7 +31,8 @@ struct Posted {
     applied: Timestamp,
     /// What is wrong with it.
     problems: Vec<String>,
-    certificates: Vec<String>,
+    certificates: Vec<Ending>,
+    alarms: Vec<AlarmView>,
     /// What was wrong with a newer one that was refused.
     refused: Vec<String>,
 }
@@ -47,6 +50,8 @@ pub struct Snapshot {
     pub devices: Vec<DeviceView>,
     pub disk: DiskView,
     pub uploads: UploadsView,
+    /// What a person must know, raised and not over.
+    pub alarms: Vec<AlarmView>,
     /// When the configuration in force was applied.
     pub applied: String,
     /// What is wrong with the configuration or the disk, and with a newer one that was refused; which certificates end.
@@ -100,6 +105,7 @@ impl Board {
             applied,
             problems,
             certificates: Vec::new(),
+            alarms: Vec::new(),
             refused: Vec::new(),
         };
         Self {
@@ -122,8 +128,23 @@ impl Board {
     }
 
     /// All that there is to say about certificates that end.
-    pub fn certificates(&self, words: Vec<String>) {
-        self.change(|posted| posted.certificates = words);
+    pub fn certificates(&self, endings: Vec<Ending>) {
+        self.change(|posted| posted.certificates = endings);
+    }
+
+    /// The same, for whoever raises alarms.
+    pub fn endings(&self) -> Vec<Ending> {
+        self.change(|posted| posted.certificates.clone())
+    }
+
+    /// Why the cloud is not reached, if it is not.
+    pub fn uplink_trouble(&self) -> Option<String> {
+        self.change(|posted| (!posted.uplink.live).then(|| posted.uplink.words.clone()))
+    }
+
+    /// All alarms that are raised and not over.
+    pub fn alarms(&self, alarms: Vec<AlarmView>) {
+        self.change(|posted| posted.alarms = alarms);
     }
 
     /// Waits until [`line`](Self::line) may say something else. For one who waits.
@@ -181,11 +202,12 @@ impl Board {
             devices: views,
             disk: disk_view(room),
             uploads,
+            alarms: posted.alarms.clone(),
             applied: clock::rfc3339(posted.applied),
             problems: [
                 &posted.problems[..],
                 &posted.refused[..],
-                &posted.certificates[..],
+                &words(&posted.certificates)[..],
                 &lacks(room)[..],
                 &unheard(uploads)[..],
             ]
@@ -236,6 +258,10 @@ fn lacks(room: &Room) -> Vec<String> {
     let refusing = refusing.map(|why| format!("new pushes are refused: {why}"));
     let missing = (room.reserve == 0).then(|| NO_RESERVE.to_owned());
     refusing.into_iter().chain(missing).collect()
+}
+
+fn words(endings: &[Ending]) -> Vec<String> {
+    endings.iter().map(|ending| ending.words.clone()).collect()
 }
 
 fn unheard(uploads: UploadsView) -> Vec<String> {

@@ -76,6 +76,7 @@ fn bench(talkative: u16) -> Bench {
     Setup::new()
         .environment("WARDPOST_LOG", "trace")
         .set("cloud.receipts", "\"news\"")
+        .set("alarms.held", "\"10ms\"")
         .device(DeviceSetup::new("chem"))
         .device(device_that("refuses", Kind::Ar))
         .device(device_that("half", Kind::Half).text("hl7.ack_timeout", "200ms"))
@@ -190,6 +191,7 @@ fn columns(path: &Path) -> Vec<(String, String)> {
     [
         "SELECT who, reason FROM event",
         "SELECT channel, remote, reason FROM upload",
+        "SELECT kind, subject, text FROM alarm",
         "SELECT * FROM audit",
         "SELECT * FROM meta",
     ]

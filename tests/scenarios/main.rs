@@ -1,5 +1,6 @@
 //! Whole-system stories: the real agent, the real stub or a fake cloud, simulated devices.
 
+mod alarms;
 mod bad_input;
 mod bots;
 mod canary;

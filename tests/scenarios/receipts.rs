@@ -15,7 +15,7 @@ fn bench(device: DeviceSetup) -> Bench {
 }
 
 /// Everything that went up so far, as it came.
-fn uploads(bench: &Bench) -> Vec<Value> {
+pub(crate) fn uploads(bench: &Bench) -> Vec<Value> {
     let said = bench.fake().said().into_iter();
     said.filter(|message| message["channel"] == "news")
         .collect()
@@ -36,7 +36,7 @@ fn receipts(bench: &Bench) -> Vec<Value> {
 }
 
 /// Answers one of them, as a Bot would that has nothing to say.
-fn answer(bench: &Bench, upload: &Value, status: u16) {
+pub(crate) fn answer(bench: &Bench, upload: &Value, status: u16) {
     let response = json!({
         "type": "agent:transmit:response",
         "channel": upload["channel"],
@@ -58,7 +58,7 @@ fn waiting(bench: &Bench) -> Value {
 }
 
 /// Holds it against the schema of the documentation, with a validator that is not ours.
-fn conforms(schema: &str, value: &Value) {
+pub(crate) fn conforms(schema: &str, value: &Value) {
     let file = format!(
         "{}/../docs/schemas/{schema}.schema.json",
         env!("CARGO_MANIFEST_DIR")

@@ -1,5 +1,6 @@
 //! The decisions of the agent, with no socket, clock or disk in sight.
 
+pub mod alarm;
 pub mod clock;
 pub mod delivery;
 mod join;

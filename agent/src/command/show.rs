@@ -55,6 +55,14 @@ fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
     )?;
     disk(answer.get("disk").unwrap_or(&Value::Null), out)?;
     writeln!(out, "config   applied {}", text(answer, "applied"))?;
+    for alarm in rows(answer, "alarms") {
+        writeln!(
+            out,
+            "alarm    {}: {}",
+            text(alarm, "kind"),
+            text(alarm, "text")
+        )?;
+    }
     for problem in rows(answer, "problems") {
         writeln!(out, "problem  {}", plain(problem))?;
     }

@@ -10,7 +10,8 @@ use super::delivery::Delivery;
 use super::notes::Notes;
 use super::raw::{Document, Section};
 use super::values::Found;
-use super::{Cloud, DAY, HOUR, Limits, MOST_QUEUED, Retention, cloud};
+use super::{Cloud, DAY, HOUR, Limits, MOST_QUEUED, Retention, alarms, cloud};
+use crate::alarms::AlarmTimes;
 
 /// All of `wardpost.toml`, as far as it could be read.
 pub(super) struct Settings {
@@ -19,6 +20,7 @@ pub(super) struct Settings {
     pub(super) unmapped: Unmapped,
     pub(super) delivery: Delivery,
     pub(super) limits: Limits,
+    pub(super) alarms: AlarmTimes,
     pub(super) retention: Retention,
     pub(super) level: Level,
 }
@@ -31,6 +33,7 @@ pub(super) fn read(file: &Path, text: &str) -> (Settings, Notes) {
         unmapped: top.table("map", read_map),
         delivery: top.table("delivery", Delivery::read),
         limits: top.table("limits", read_limits),
+        alarms: top.table("alarms", alarms::read),
         retention: top.table("retention", read_retention),
         level: top.table("log", read_level),
     })

@@ -109,6 +109,7 @@ pub fn load_texts(texts: Texts) -> Result<Loaded, Vec<Problem>> {
         unmapped,
         delivery,
         limits,
+        alarms,
         retention,
         level,
         ..
@@ -118,6 +119,7 @@ pub fn load_texts(texts: Texts) -> Result<Loaded, Vec<Problem>> {
         cloud,
         unmapped,
         limits,
+        alarms,
         retention,
         level,
         unmapped_policy,

@@ -4,13 +4,14 @@
 //! | --- | --- |
 //! | a file as keys with places, around its syntax errors | `raw`, `repair`, `spans` |
 //! | values by key and type, every mistake noted | `values`, `notes` |
-//! | values as settings | `check`, `cloud`, `way`, `devices`, `transport`, `tls`, `hl7`, `delivery` |
+//! | values as settings | `check`, `alarms`, `cloud`, `way`, `devices`, `transport`, `tls`, `hl7`, `delivery` |
 //! | what only several files together get wrong | `clash` |
 //! | what a stranger may see of the files | `shown` |
 //! | the last configuration that was applied, for a start without a good one | `good` |
 //!
 //! Only what passed is a [`Config`]. Nothing here opens a socket or reads a secret.
 
+mod alarms;
 mod check;
 mod clash;
 mod cloud;
@@ -48,6 +49,7 @@ pub use shown::{Shown, shown};
 pub use spans::Place;
 pub use tls::DeviceTls;
 
+use crate::alarms::AlarmTimes;
 use crate::cloud::dial::WayOut;
 use crate::secret::Secret;
 
@@ -57,6 +59,7 @@ pub struct Config {
     pub cloud: Cloud,
     pub unmapped: Unmapped,
     pub limits: Limits,
+    pub alarms: AlarmTimes,
     pub retention: Retention,
     pub level: Level,
     /// How pushes to devices without a file are delivered.

@@ -5,6 +5,7 @@ use agent_core::route::Unmapped;
 use serde::Serialize;
 
 use super::Applied;
+use crate::alarms::AlarmTimes;
 use crate::cloud::dial::WayOut;
 use crate::cloud::settings::{CERTIFICATE, Content, PROXY_PASSWORD, SECRET, Settings, TRUST};
 use crate::config::{Cloud, Config, DeviceConfig, Hl7, Limits, Retention, Timing};
@@ -231,6 +232,7 @@ fn settings(old: &Applied, new: &Applied) -> Vec<&'static str> {
         cloud: _,
         unmapped,
         limits: _,
+        alarms: _,
         retention: _,
         level,
         unmapped_policy,
@@ -242,6 +244,7 @@ fn settings(old: &Applied, new: &Applied) -> Vec<&'static str> {
     map(unmapped, &new.config.unmapped, &mut keys);
     keys.note("delivery", unmapped_policy, &new.config.unmapped_policy);
     limits(&old.config.limits, &new.config.limits, &mut keys);
+    alarms(&old.config.alarms, &new.config.alarms, &mut keys);
     retention(&old.config.retention, &new.config.retention, &mut keys);
     keys.note("log.level", level, &new.config.level);
     keys.0
@@ -320,6 +323,23 @@ fn limits(old: &Limits, new: &Limits, keys: &mut Keys) {
     keys.note("limits.max_disk", max_disk, &new.max_disk);
     keys.note("limits.min_free", min_free, &new.min_free);
     keys.note("limits.reserve", reserve, &new.reserve);
+}
+
+fn alarms(old: &AlarmTimes, new: &AlarmTimes, keys: &mut Keys) {
+    let AlarmTimes {
+        held,
+        device_away,
+        device_silent,
+        cloud_away,
+        certificate,
+        calm,
+    } = old;
+    keys.note("alarms.held", held, &new.held);
+    keys.note("alarms.device_away", device_away, &new.device_away);
+    keys.note("alarms.device_silent", device_silent, &new.device_silent);
+    keys.note("alarms.cloud_away", cloud_away, &new.cloud_away);
+    keys.note("alarms.certificate", certificate, &new.certificate);
+    keys.note("alarms.calm", calm, &new.calm);
 }
 
 fn retention(old: &Retention, new: &Retention, keys: &mut Keys) {

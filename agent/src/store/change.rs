@@ -41,6 +41,7 @@ impl<L: Lines> Writer<L> {
                 batch.again.push(Request::Upload(change.clone()));
                 self.change_uploads(&change, turn.now.utc, batch)?;
             }
+            Request::Alarms(asked) => self.record_alarms(asked, turn.now, batch)?,
             Request::Number(name, reply) => {
                 batch.reply(reply, database::number(&self.connection, &name)?);
             }

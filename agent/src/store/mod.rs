@@ -7,6 +7,7 @@
 //! Readers use a connection of their own, read-only, and hold no transaction longer than a page.
 
 mod age;
+mod alarm;
 mod change;
 mod database;
 mod examine;
@@ -55,6 +56,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::cloud::{Answer, Said};
+pub use alarm::{LastDead, OpenAlarm};
 pub(crate) use load::{print_of, print_of_digest};
 pub use look::{Database, Looked, ReserveFile, look};
 use question::Question;
@@ -216,6 +218,7 @@ enum Request {
     /// Removes one piece of what is old, after the batch and not in it.
     Sweep(sweep::Asked),
     Upload(upload::Change),
+    Alarms(alarm::Asked),
     FlushTaken,
     Stop(oneshot::Sender<()>),
 }

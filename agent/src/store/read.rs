@@ -92,6 +92,14 @@ impl Reader {
         answer_of(&self.lock(), push).map_err(sql("read an answer"))
     }
 
+    pub(super) fn read<T>(
+        &self,
+        doing: &'static str,
+        read: fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        read(&self.lock()).map_err(sql(doing))
+    }
+
     pub(super) fn uploads_after(
         &self,
         after: UploadId,

@@ -11,13 +11,13 @@
 //! | `event.answer` | the answer's words; where `status` is empty, the device's words that nobody waited for |
 
 use agent_core::phi::Phi;
-use agent_core::push::{Print, PushId, Timestamp};
+use agent_core::push::{Print, PushId, State, Timestamp};
 use agent_core::queue::{AuditRow, EventRow, Kind, PushRow, Row, Told};
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::mutant::{self, Mutant};
-use super::{Spoken, ToldBy};
+use super::{Spoken, ToldBy, alarm};
 
 /// The chain of audit rows: each carries the hash of its own words and of the row before.
 #[derive(Clone, Debug, Default)]
@@ -191,6 +191,9 @@ fn write_event(connection: &Connection, row: &EventRow) -> rusqlite::Result<()> 
         .map(|level| level as i64)
         .or(row.resend.map(i64::from));
     let (answer, who) = words(connection, row)?;
+    if row.kind == Kind::Settled && row.who.is_none() {
+        note_dead(connection, row)?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO event (seq, push, device, at, kind, state, level, reason, who, status,
@@ -214,6 +217,17 @@ fn write_event(connection: &Connection, row: &EventRow) -> rusqlite::Result<()> 
             answer.as_ref().map(|answer| answer.0.as_bytes()),
         ])
         .map(drop)
+}
+
+/// A push that the agent itself gave up or let expire must not be forgotten; one that a person ruled on is known.
+fn note_dead(connection: &Connection, row: &EventRow) -> rusqlite::Result<()> {
+    match row.state {
+        Some(State::Dead | State::Expired) => {
+            let (device, push, at) = (row.device, row.push, row.at);
+            alarm::note_dead(connection, alarm::LastDead { device, push, at })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The words of an event, and who stands behind them: a follower takes over both from the push it joined.

@@ -1,5 +1,6 @@
 //! The store on a real database: real files, real syncs, real time.
 
+mod alarms;
 mod cache;
 mod own;
 mod recover;

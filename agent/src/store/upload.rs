@@ -2,7 +2,7 @@
 //!
 //! | column | holds |
 //! |---|---|
-//! | `kind` | 1 receipt |
+//! | `kind` | 1 receipt, 2 alarm |
 //! | `state` | 0 waits, 1 the cloud has it, 2 given up, 3 withdrawn: its kind is not wanted any more |
 //! | `push` | the push that it is about |
 //! | `reason` | why it was given up |
@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agent_core::alarm::Episode;
 use agent_core::clock::Clock;
 use agent_core::phi::Phi;
 use agent_core::push::{PushId, Timestamp};
@@ -23,7 +24,7 @@ use super::age::Old;
 use super::database::sql;
 use super::remove::{Left, Piece};
 use super::writer::{Batch, Writer};
-use super::{Lines, Request, Store, StoreError, off_worker, receipt};
+use super::{Lines, Request, Store, StoreError, alarm, off_worker, receipt};
 
 /// One upload as it goes out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +52,7 @@ pub struct Upward {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Receipt = 1,
+    Alarm = 2,
 }
 
 /// How many there are, for everyone to see.
@@ -155,13 +157,9 @@ impl Uploads {
         connection: &Connection,
         (news, clock): (&News, Clock),
     ) -> rusqlite::Result<()> {
-        let Some(channel) = self.upward.channel.clone() else {
+        let Some((channel, id)) = self.next() else {
             return Ok(());
         };
-        if self.is_full() {
-            return Ok(());
-        }
-        let id = self.newest + 1;
         let sender = receipt::Sender {
             id: self.name(id),
             agent: &self.upward.agent,
@@ -180,8 +178,19 @@ impl Uploads {
         self.insert(connection, &row)
     }
 
+    /// Where the next upload goes and its number; `None` if it is not to be written.
+    pub(super) fn next(&mut self) -> Option<(String, u64)> {
+        let channel = self.upward.channel.clone()?;
+        (!self.is_full()).then_some((channel, self.newest + 1))
+    }
+
+    /// What this episode of an alarm is called everywhere and for ever.
+    pub(super) fn name_of_alarm(&self, episode: Episode) -> String {
+        format!("{}-a{}", self.origin, episode.0)
+    }
+
     /// What this upload is called everywhere and for ever.
-    fn name(&self, id: u64) -> String {
+    pub(super) fn name(&self, id: u64) -> String {
         format!("{}-{id}", self.origin)
     }
 
@@ -200,7 +209,12 @@ impl Uploads {
         true
     }
 
-    fn insert(&mut self, connection: &Connection, row: &NewUpload<'_>) -> rusqlite::Result<()> {
+    /// Writes the one that [`Self::next`] has numbered.
+    pub(super) fn insert(
+        &mut self,
+        connection: &Connection,
+        row: &NewUpload<'_>,
+    ) -> rusqlite::Result<()> {
         connection
             .prepare_cached(
                 "INSERT INTO upload (id, channel, kind, push, remote, content_type, body, at, state)
@@ -253,12 +267,12 @@ impl Uploads {
     }
 }
 
-struct NewUpload<'a> {
-    channel: &'a str,
-    kind: Kind,
-    push: Option<PushId>,
-    at: Timestamp,
-    body: &'a Phi<String>,
+pub(super) struct NewUpload<'a> {
+    pub(super) channel: &'a str,
+    pub(super) kind: Kind,
+    pub(super) push: Option<PushId>,
+    pub(super) at: Timestamp,
+    pub(super) body: &'a Phi<String>,
 }
 
 impl Posted {
@@ -317,6 +331,7 @@ impl<L: Lines> Writer<L> {
         self.uploads
             .recount(&self.connection)
             .and_then(|()| self.uploads.readdress(&self.connection, now))
+            .and_then(|()| self.tell_open_alarms(now))
             .map_err(sql("count what waits to go up"))?;
         Ok(self.uploads.receipts())
     }
@@ -357,7 +372,9 @@ impl<L: Lines> Writer<L> {
         batch.rows += 1;
         self.uploads.upward = upward;
         self.queue.keep_news(self.uploads.receipts());
-        self.uploads.readdress(&self.connection, now)
+        self.uploads.readdress(&self.connection, now)?;
+        let at = (now, self.time.verdict());
+        alarm::tell_open(&self.connection, &mut self.uploads, at)
     }
 }
 
@@ -408,12 +425,13 @@ pub(super) fn remove(connection: &Connection, words: Old, rows: Old) -> rusqlite
            WHERE closed < ?1 AND closed NOT NULL ORDER BY closed LIMIT ?2)",
         params![rows.before.0, PAGE],
     )?;
+    let over = alarm::remove(connection, rows.before)?;
     let left = match bodies.max(gone) {
         0..PAGE => Left::Nothing,
         _ => Left::More,
     };
     Ok(Piece {
-        removed: (bodies + gone) as u64,
+        removed: (bodies + gone + over) as u64,
         pushes: 0,
         left,
     })

@@ -37,7 +37,7 @@ pub use identity::{Identity, IdentityError};
 pub use pin::{NoPrint, Pin, Print};
 pub use secured::Secured;
 pub use trust::{Proof, Trust, TrustError};
-pub use watch::Watch;
+pub use watch::{Ending, Watch};
 
 /// One configured way to speak TLS. Plain data.
 #[derive(Clone, PartialEq, Eq, Debug)]

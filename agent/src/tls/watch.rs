@@ -54,6 +54,16 @@ pub enum Role {
     Pinned,
 }
 
+/// A certificate that is near its end, or over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// Which one it is.
+    pub which: String,
+    /// The whole sentence.
+    pub words: String,
+    pub end: Timestamp,
+}
+
 #[derive(Debug)]
 struct Shown {
     whom: Whom,
@@ -90,7 +100,7 @@ impl Watch {
     }
 
     /// Looks at everything now and then, and at once when there is news; `post` gets all that is to be told.
-    pub async fn run(self, post: impl Fn(Vec<String>), stop: CancellationToken) {
+    pub async fn run(self, post: impl Fn(Vec<Ending>), stop: CancellationToken) {
         loop {
             let (held, now) = (self.clone(), clock::utc());
             // Reads files; whoever stops meanwhile needs no list.
@@ -106,7 +116,7 @@ impl Watch {
     }
 
     /// Everything that is to be told, the most urgent first; what is new of it is logged.
-    fn look(&self, now: Timestamp) -> Vec<String> {
+    fn look(&self, now: Timestamp) -> Vec<Ending> {
         let files = self.held().files.clone();
         let of_files = files.iter().filter_map(|watched| {
             let end = earliest_in(&watched.file)?;
@@ -128,8 +138,8 @@ impl Watch {
             if held.logged.get(&which).is_none_or(|before| *before < near) {
                 log(near, &words);
             }
-            logged.insert(which, near);
-            told.push(words);
+            logged.insert(which.clone(), near);
+            told.push(Ending { which, words, end });
         }
         held.logged = logged;
         told
@@ -208,6 +218,11 @@ mod tests {
 
     const DAY: i64 = 24 * 60 * 60 * 1000;
 
+    fn sentences(watch: &Watch, now: Timestamp) -> Vec<String> {
+        let endings = watch.look(now).into_iter();
+        endings.map(|ending| ending.words).collect()
+    }
+
     fn pem(year: i32) -> String {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["chem.lab".to_owned()]).unwrap();
@@ -239,8 +254,8 @@ mod tests {
     fn the_earliest_end_of_a_file_is_told_in_days_and_with_what_to_do() {
         let (watch, file, end) = watch(&[2040, 2031, 2050]);
         assert_eq!(clock::rfc3339(end), "2031-01-31T00:00:00.000Z");
-        assert_eq!(watch.look(before(end, 31)), Vec::<String>::new());
-        let told = watch.look(before(end, 14)).remove(0);
+        assert_eq!(sentences(&watch, before(end, 31)), Vec::<String>::new());
+        let told = sentences(&watch, before(end, 14)).remove(0);
         assert_eq!(
             told,
             format!(
@@ -249,10 +264,10 @@ mod tests {
                 file.path().display()
             )
         );
-        let told = watch.look(end).remove(0);
+        let told = sentences(&watch, end).remove(0);
         assert!(told.contains("ended at 2031-01-31"), "{told}");
         std::fs::write(file.path(), pem(2050)).unwrap();
-        assert_eq!(watch.look(end), Vec::<String>::new());
+        assert_eq!(sentences(&watch, end), Vec::<String>::new());
     }
 
     #[test]
@@ -261,7 +276,7 @@ mod tests {
         let mut logged = Vec::new();
         for days in [40, 30, 29, 14, 13, 7, 2, 1, 0, -1] {
             let before_look = watch.held().logged.values().max().copied();
-            watch.look(before(end, days));
+            sentences(&watch, before(end, days));
             let after = watch.held().logged.values().max().copied();
             if after != before_look {
                 logged.push(days);
@@ -280,16 +295,16 @@ mod tests {
             watch.saw(&whom, "chem.lab", der.ok().as_ref());
         };
         show(2030);
-        let told = watch.look(now);
+        let told = sentences(&watch, now);
         assert!(
             told[0].starts_with("the certificate that device chem shows ended at"),
             "{told:?}"
         );
         show(2080);
-        assert_eq!(watch.look(now), Vec::<String>::new());
+        assert_eq!(sentences(&watch, now), Vec::<String>::new());
         show(2030);
         watch.follow(Vec::new(), &["other"]);
-        assert_eq!(watch.look(now), Vec::<String>::new());
+        assert_eq!(sentences(&watch, now), Vec::<String>::new());
         assert!(end > now);
     }
 }

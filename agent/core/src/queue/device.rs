@@ -37,6 +37,8 @@ pub(crate) struct Device {
     pub(crate) uncertain: usize,
     /// Pushes that a person keeps back, or that wait for the claim of their Task.
     pub(crate) kept_back: usize,
+    /// Attempts that it has answered, since this process began.
+    pub(crate) answered: u64,
     /// The head may not be tried before this.
     pub(crate) retry: Option<Retry>,
     /// What was last told to the line; `None` where that is not known.
@@ -146,6 +148,7 @@ impl Device {
             live: 0,
             uncertain: 0,
             kept_back: 0,
+            answered: 0,
             retry: None,
             wanted: None,
         }

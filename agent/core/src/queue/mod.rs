@@ -104,8 +104,9 @@ pub enum Session {
 }
 
 /// `Agent.status`, as far as pushes go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum AgentSwitch {
+    #[default]
     On,
     Off,
 }

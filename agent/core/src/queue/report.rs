@@ -9,6 +9,7 @@ use crate::push::{DeviceNo, Now, PushId, State, Timestamp};
 pub struct QueueReport {
     pub devices: Vec<DeviceReport>,
     pub live: usize,
+    pub agent: AgentSwitch,
 }
 
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct DeviceReport {
     /// Queued: in line, parked, or joined to another.
     pub waiting: usize,
     pub held: usize,
+    /// Of those, the ones of which nobody knows whether the device has them.
+    pub uncertain: usize,
+    /// Attempts that the device has answered, yes or no, since this process began.
+    pub answered: u64,
     pub sending: Option<PushId>,
 }
 
@@ -67,6 +72,8 @@ impl Queue {
                     condition: device.condition().or_else(|| self.clock_holds(device)),
                     waiting: device.live.saturating_sub(held + sending),
                     held,
+                    uncertain: device.uncertain,
+                    answered: device.answered,
                     sending: device.sending,
                 }
             })
@@ -74,6 +81,7 @@ impl Queue {
         QueueReport {
             devices,
             live: self.total,
+            agent: self.agent,
         }
     }
 

@@ -79,6 +79,11 @@ impl Queue {
         let Some(no) = self.release_line(id, connection) else {
             return;
         };
+        if let (Outcome::Acknowledged { .. } | Outcome::Refused { .. }, Some(device)) =
+            (&outcome, self.devices.get_mut(&no))
+        {
+            device.answered += 1;
+        }
         let resent = self.live.get(&id).map_or(0, |live| live.resent);
         match delivery::judge(outcome, self.on_uncertain(no), resent) {
             Verdict::Delivered { level, reply } => {

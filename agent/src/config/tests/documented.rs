@@ -29,6 +29,7 @@ fn known_keys() -> BTreeSet<String> {
         "cloud",
         "map",
         "limits",
+        "alarms",
         "retention",
         "log",
         "transport",

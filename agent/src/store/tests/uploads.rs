@@ -12,7 +12,7 @@ fn to(channel: Option<&str>) -> Upward {
     }
 }
 
-fn told(folder: TempDir, channel: Option<&str>) -> Bench {
+pub(super) fn told(folder: TempDir, channel: Option<&str>) -> Bench {
     Bench::telling(folder, u32::MAX - 1, (BOUNDS, None, to(channel)))
 }
 
@@ -25,12 +25,19 @@ async fn push_and_go(bench: &Bench, body: &str) {
 
 /// A push that nobody waits for, delivered.
 async fn deliver(bench: &Bench, body: &str) {
+    deliver_outcome(bench, body, yes()).await;
+}
+
+/// The same with another end.
+pub(super) async fn deliver_outcome(bench: &Bench, body: &str, outcome: Outcome) -> PushId {
     bench.store.line_ready(CHEM).await.unwrap();
     push_and_go(bench, body).await;
     let attempt = bench.attempt();
+    let push = attempt.push;
     let usable = Connection::Usable;
-    bench.store.settle(attempt, yes(), usable).await.unwrap();
+    bench.store.settle(attempt, outcome, usable).await.unwrap();
     bench.store.barrier().await.unwrap();
+    push
 }
 
 async fn waiting(bench: &Bench) -> Vec<Upload> {
@@ -144,7 +151,7 @@ async fn without_a_channel_nothing_is_written() {
     assert_eq!(bench.store.newest_upload().0, UploadId(0));
 }
 
-fn turned(channel: Option<&str>) -> Configuration {
+pub(super) fn turned(channel: Option<&str>) -> Configuration {
     Configuration {
         upward: to(channel),
         ..only(device())
