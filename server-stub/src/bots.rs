@@ -27,7 +27,7 @@ use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::store::text;
 use engine::{Code, End, Failure};
-use host::Host;
+use host::{Counted, Host, Limit};
 
 /// How many Bots run at a time.
 pub(crate) struct Bots {
@@ -193,8 +193,8 @@ async fn on_a_thread(
     host: Arc<Host>,
     turn: OwnedSemaphorePermit,
 ) -> End {
-    let (tell, told) = oneshot::channel();
-    let patience = host.limit() + GRACE;
+    let (tell, mut told) = oneshot::channel();
+    let watched = Arc::clone(&host);
     let started = thread::Builder::new()
         .name("bot".into())
         .stack_size(THREAD_STACK)
@@ -207,10 +207,16 @@ async fn on_a_thread(
     if let Err(error) = started {
         return End::Failed(Failure::new(format!("No thread for a Bot: {error}")));
     }
-    match timeout(patience, told).await {
-        Ok(Ok(end)) => end,
-        Ok(Err(_)) => End::Failed(Failure::new("The engine of the Bot broke down")),
-        Err(_) => End::Failed(Failure::new("The Bot does not end and cannot be stopped")),
+    loop {
+        match timeout(GRACE, &mut told).await {
+            Ok(Ok(end)) => return end,
+            Ok(Err(_)) => return End::Failed(Failure::new("The engine of the Bot broke down")),
+            Err(_) if watched.overdue() > GRACE => {
+                let why = "The Bot does not end and cannot be stopped";
+                return End::Failed(Failure::new(why));
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -264,11 +270,18 @@ fn secrets(server: &Server) -> Map<String, Value> {
     secrets.into_iter().flatten().map(named).collect()
 }
 
-/// How long a Bot may run, waiting included.
-fn limit(bot: &Value) -> Duration {
+/// How long a Bot may run, and whether waiting counts.
+fn limit(bot: &Value) -> Limit {
     let seconds = bot.get("timeout").and_then(Value::as_f64);
     let seconds = seconds.filter(|seconds| (0.001..=LONGEST).contains(seconds));
-    Duration::from_secs_f64(seconds.unwrap_or(USUAL))
+    let of = match text(bot, "runtimeVersion") {
+        "vmcontext" => Counted::OwnWork,
+        _ => Counted::All,
+    };
+    Limit {
+        time: Duration::from_secs_f64(seconds.unwrap_or(USUAL)),
+        of,
+    }
 }
 
 /// Outcomes that are none of refusal.
@@ -300,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_bot_may_run_as_long_as_it_says_up_to_a_quarter_of_an_hour() {
-        let limit = |timeout: Value| limit(&json!({ "timeout": timeout })).as_secs();
+        let limit = |timeout: Value| limit(&json!({ "timeout": timeout })).time.as_secs();
         assert_eq!(limit(json!(30)), 30);
         for wrong in [json!(0), json!(901), json!("30"), Value::Null] {
             assert_eq!(limit(wrong), 10);

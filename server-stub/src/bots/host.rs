@@ -9,7 +9,7 @@ use axum::http::header;
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 use tracing::info;
 
 use crate::http::{self, Call};
@@ -22,32 +22,61 @@ pub(super) struct Host {
     caller: Arc<Caller>,
     runtime: Handle,
     bot: String,
-    limit: Duration,
-    deadline: Instant,
+    limit: Limit,
+    clock: Mutex<Clock>,
     log: Mutex<String>,
+}
+
+/// How long a Bot may run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Limit {
+    pub(super) time: Duration,
+    pub(super) of: Counted,
+}
+
+/// What counts as running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Counted {
+    /// Everything, as in a lambda.
+    All,
+    /// Its own work, as in a VM context: not what it waits for an answer.
+    OwnWork,
+}
+
+/// When a run began, and what of its time does not count.
+struct Clock {
+    begun: Instant,
+    waited: Duration,
+    waits_since: Option<Instant>,
+}
+
+impl Clock {
+    fn counted(&self) -> Duration {
+        let now = self.waits_since.unwrap_or_else(Instant::now);
+        now.duration_since(self.begun).saturating_sub(self.waited)
+    }
 }
 
 impl Host {
     /// Time begins now.
-    pub(super) fn new(
-        server: &Arc<Server>,
-        caller: Arc<Caller>,
-        bot: &str,
-        limit: Duration,
-    ) -> Self {
+    pub(super) fn new(server: &Arc<Server>, caller: Arc<Caller>, bot: &str, limit: Limit) -> Self {
         Self {
             server: Arc::clone(server),
             caller,
             runtime: Handle::current(),
             bot: bot.to_owned(),
             limit,
-            deadline: Instant::now() + limit,
+            clock: Mutex::new(Clock {
+                begun: Instant::now(),
+                waited: Duration::ZERO,
+                waits_since: None,
+            }),
             log: Mutex::default(),
         }
     }
 
     pub(super) fn limit(&self) -> Duration {
-        self.limit
+        self.limit.time
     }
 
     pub(super) fn base_url(&self) -> &str {
@@ -56,7 +85,16 @@ impl Host {
 
     /// Whether the Bot must end.
     pub(super) fn is_over(&self) -> bool {
-        self.is_stopping() || Instant::now() >= self.deadline
+        self.is_stopping() || self.left().is_zero()
+    }
+
+    /// How far it is over its time.
+    pub(super) fn overdue(&self) -> Duration {
+        self.clock().counted().saturating_sub(self.limit.time)
+    }
+
+    fn left(&self) -> Duration {
+        self.limit.time.saturating_sub(self.clock().counted())
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -83,10 +121,10 @@ impl Host {
 
     /// Waits, but not longer than the Bot may run.
     pub(super) fn sleep(&self, time: Duration) {
-        let end = self.deadline.min(Instant::now() + time.min(self.limit));
+        let time = time.min(self.left());
         self.runtime.block_on(async {
             tokio::select! {
-                () = tokio::time::sleep_until(end.into()) => {}
+                () = tokio::time::sleep(time) => {}
                 () = self.server.stop.cancelled() => {}
             }
         });
@@ -94,15 +132,24 @@ impl Host {
 
     /// Carries out one request as the Bot's membership. The answer is JSON of status, content type and body.
     pub(super) fn request(&self, method: &str, path: &str, headers: &str, body: String) -> String {
+        let patience = match self.limit.of {
+            Counted::All => self.left(),
+            Counted::OwnWork => {
+                self.waits(Some(Instant::now()));
+                LONGEST_WAIT
+            }
+        };
         let work = async {
             tokio::select! {
-                answer = timeout_at(self.deadline.into(), self.carry_out(method, path, headers, body)) => {
+                answer = timeout(patience, self.carry_out(method, path, headers, body)) => {
                     answer.unwrap_or_else(|_| refusal(504, "The Bot's time is over"))
                 }
                 () = self.server.stop.cancelled() => refusal(503, "The server stops"),
             }
         };
-        self.runtime.block_on(work).to_string()
+        let answer = self.runtime.block_on(work).to_string();
+        self.waits(None);
+        answer
     }
 
     async fn carry_out(&self, method: &str, path: &str, headers: &str, body: String) -> Value {
@@ -133,6 +180,19 @@ impl Host {
         }
     }
 
+    /// Begins or ends a wait that may not count.
+    fn waits(&self, since: Option<Instant>) {
+        let mut clock = self.clock();
+        if let Some(begun) = clock.waits_since.take() {
+            clock.waited += begun.elapsed();
+        }
+        clock.waits_since = since;
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lines(&self) -> MutexGuard<'_, String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,5 +219,7 @@ fn beginning(line: &str, most: usize) -> &str {
 const SHOWN: usize = 1000;
 /// Bytes of output that a run keeps; more is in the stub's log only.
 const KEPT: usize = 64 * 1024;
+/// For one answer, whatever counts: longer than a push can wait.
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// Bytes of one answer.
 const LARGEST: usize = 16 << 20;

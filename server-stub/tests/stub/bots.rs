@@ -230,6 +230,28 @@ async fn a_bot_that_loops_for_ever_is_stopped_and_the_stub_lives_on() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_lambda_counts_waiting_and_that_of_a_vm_context_does_not() {
+    let world = World::forgetful().await;
+    let code = "exports.handler = async (medplum) => {
+        const options = { waitTimeout: 1500 };
+        await medplum.pushToAgent({ reference: 'Agent/a1' }, 'Device/d1', 'MSH|1', 'text/plain', true, options);
+    };";
+    let id = deployed(&world, code).await;
+    for (runtime, text) in [
+        ("vmcontext", "Timeout"),
+        ("awslambda", "The Bot did not end within 1s"),
+    ] {
+        let steps = json!([
+            { "op": "add", "path": "/timeout", "value": 1 },
+            { "op": "replace", "path": "/runtimeVersion", "value": runtime },
+        ]);
+        let path = format!("fhir/R4/Bot/{id}");
+        world.json(hyper::Method::PATCH, &path, &[], &steps).await;
+        execute(&world, &id, &json!({})).await.refuses(400, text);
+    }
+}
+
+#[tokio::test]
 async fn a_bot_that_eats_memory_or_the_stack_is_stopped_and_the_stub_lives_on() {
     let world = World::forgetful().await;
     let hungry = "const all = []; for (;;) { all.push(new Array(100000).fill(1)); }";
