@@ -110,6 +110,7 @@ fn cloud(bench: &Bench) -> rusqlite::Result<(Vec<Kept>, Vec<CloudAnswer>)> {
             sha256: sha256(body.as_bytes()),
             control_id: field(body.as_bytes(), "MSH", 10).unwrap_or_default(),
             at: 0,
+            sent: 0,
             answers: row.get(3)?,
             conflicting: row.get(4)?,
         };

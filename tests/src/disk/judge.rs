@@ -120,6 +120,7 @@ impl Evidence {
             sha256: sum.clone(),
             control_id: self.control_ids.get(callback).cloned().unwrap_or_default(),
             at: 0,
+            sent: 0,
             answers: all.len() as u64,
             conflicting: differing.count() as u64,
         }

@@ -46,7 +46,7 @@ impl CloudRecord {
     pub(super) fn read(&mut self, bench: &Bench) -> anyhow::Result<(Vec<Kept>, Vec<CloudAnswer>)> {
         let database = open(&bench.stub_database())?;
         self.read_new(bench, &database)?;
-        let sql = "SELECT seq, callback, answers, conflicting, answered_status, answered_body \
+        let sql = "SELECT seq, callback, answers, conflicting, answered_status, answered_body, sent_times \
                    FROM kept ORDER BY seq";
         let mut statement = database.prepare(sql)?;
         let mut rows = statement.query([])?;
@@ -60,6 +60,7 @@ impl CloudRecord {
             );
             kept.answers = row.get(2)?;
             kept.conflicting = row.get(3)?;
+            kept.sent = row.get(6)?;
             answers.extend(answer_of(row, &kept.callback)?);
         }
         Ok((self.kept.clone(), answers))
@@ -177,6 +178,7 @@ fn kept_of(row: &Row<'_>, devices: &HashMap<String, &str>) -> rusqlite::Result<K
         sha256: sha256(body.as_bytes()),
         control_id: field(body.as_bytes(), "MSH", 10).unwrap_or_default(),
         at: row.get(3)?,
+        sent: 0,
         answers: 0,
         conflicting: 0,
     })

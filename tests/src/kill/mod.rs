@@ -63,6 +63,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         let cycles = left.min(EPISODE);
         report.add(seed, episode(options, seed, cycles)?);
         left -= cycles;
+        if left > 0 && report.is_clean() {
+            eprintln!("so far:\n{report}");
+        }
         seed = seed.wrapping_add(1);
     }
     Ok(report)

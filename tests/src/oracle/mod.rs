@@ -81,6 +81,8 @@ pub struct Kept {
     /// When the cloud took it, UTC in milliseconds; 0 where nobody wrote that down. Those with a time are in the order
     /// in which the cloud sends them.
     pub at: i64,
+    /// How often the cloud has sent it, as far as it wrote that down.
+    pub sent: u64,
     pub answers: u64,
     /// Answers that differed from the first.
     pub conflicting: u64,

@@ -14,7 +14,11 @@ impl Judge<'_> {
             let Some(push) = self.of_callback(&kept.callback) else {
                 continue;
             };
-            let before = last.insert(&kept.device, push);
+            let before = last.get(kept.device.as_str()).copied();
+            // A refusal leaves no row. If it is lost on its way the cloud sends the push again, after later ones.
+            if kept.sent < 2 || !self.refuses_when_away(&kept.device) {
+                last.insert(&kept.device, push);
+            }
             if let Some(after) = before.filter(|before| *before > push) {
                 breaks.push(Break::OutOfOrder {
                     device: kept.device.clone(),

@@ -12,13 +12,13 @@ use super::{
 ///
 /// What was promised for the end (everything final, everything answered) is not asked for yet.
 pub fn at_kill(story: &Story, answers: &[CloudAnswer]) -> Vec<Break> {
-    Judge::new(story).so_far(answers).breaks
+    Judge::new(story).so_far(answers, Tally::default()).breaks
 }
 
 /// Judges a run whose queue has drained.
 pub fn at_end(story: &Story, answers: &[CloudAnswer]) -> Verdict {
     let judge = Judge::new(story);
-    let mut verdict = judge.so_far(answers);
+    let mut verdict = judge.so_far(answers, judge.tally());
     let unfinished = unfinished(&story.end);
     verdict.breaks.extend(
         unfinished
@@ -148,9 +148,8 @@ impl<'a> Judge<'a> {
     }
 
     /// What holds at any time.
-    fn so_far(&self, answers: &[CloudAnswer]) -> Verdict {
+    fn so_far(&self, answers: &[CloudAnswer], mut tally: Tally) -> Verdict {
         let mut breaks = Vec::new();
-        let mut tally = self.tally();
         self.accepted(&mut breaks);
         self.commanded(&mut breaks);
         tally.refused = self.recorded(answers, &mut breaks);

@@ -107,6 +107,7 @@ impl Run {
             sha256: bytes.into(),
             control_id: format!("C-{bytes}"),
             at: self.now,
+            sent: 1,
             answers: 1,
             conflicting: 0,
         });

@@ -33,6 +33,21 @@ fn numbers_are_given_in_the_order_of_the_cloud() {
 }
 
 #[test]
+fn a_push_whose_refusal_was_lost_comes_again_behind_later_ones() {
+    let behind = |device: &str, sent: u64| {
+        let mut run = Run::new();
+        run.push(1, device, "A", "a").sent(1).delivered(1);
+        run.push(2, device, "B", "b").sent(2).delivered(2);
+        run.story.kept.swap(0, 1);
+        run.story.kept[0].sent = sent;
+        run.verdict().breaks
+    };
+    assert_eq!(behind("poct", 2), []);
+    assert_eq!(behind("poct", 1).len(), 1);
+    assert_eq!(behind("chem", 2).len(), 1);
+}
+
+#[test]
 fn the_order_of_a_key_counts_even_for_what_was_held() {
     let mut run = Run::new();
     run.push(1, "chem", "A", "a").push(2, "chem", "A", "b");
