@@ -15,6 +15,8 @@ use tracing::{error, info, warn};
 use crate::adopt::Adopter;
 use crate::alarms::{self, Sources};
 use crate::cloud::intake::Intake;
+use crate::cloud::mailbox::{self, Needs, Post};
+use crate::cloud::ping::PingRequest;
 use crate::cloud::settings::Settings;
 use crate::cloud::uplink::Uplink;
 use crate::cloud::{Said, ping};
@@ -112,6 +114,7 @@ impl Agent {
             site: parts.site.clone(),
             board: board.clone(),
             reloader: reloader.clone(),
+            mailbox: Post::new(),
             sources: diag::Sources {
                 config: parts.places.config.clone(),
                 state: parts.places.state.clone(),
@@ -128,9 +131,8 @@ impl Agent {
             .socket
             .serve(control.clone(), spawner, supervisor.tether("control"));
         supervisor.core("control", never_fails(serve));
-        let (pings, wanted) = mpsc::channel(PINGS);
-        let ping = ping::run(wanted, parts.say, supervisor.tether("ping"));
-        supervisor.core("ping", ping);
+        mailbox_unit(&supervisor, &control, (news.clone(), parts.say.clone()));
+        let pings = ping_unit(&supervisor, parts.say);
         let intake = Intake {
             control,
             adopter: Adopter {
@@ -310,6 +312,30 @@ fn watch_all(supervisor: &Supervisor, (store, site, board): (&Store, &Site, &Boa
     };
     let run = alarms::run(sources, supervisor.tether("alarms"));
     supervisor.core("alarms", run);
+}
+
+fn ping_unit(supervisor: &Supervisor, say: mpsc::Sender<Said>) -> mpsc::Sender<PingRequest> {
+    let (pings, wanted) = mpsc::channel(PINGS);
+    let ping = ping::run(wanted, say, supervisor.tether("ping"));
+    supervisor.core("ping", ping);
+    pings
+}
+
+/// The unit that looks after what the cloud keeps as Tasks.
+fn mailbox_unit(
+    supervisor: &Supervisor,
+    control: &Control,
+    (settings, said): (watch::Receiver<Arc<Settings>>, mpsc::Sender<Said>),
+) {
+    let needs = Needs {
+        store: control.store.clone(),
+        site: control.site.clone(),
+        board: control.board.clone(),
+        settings,
+        said,
+    };
+    let run = mailbox::run(needs, control.mailbox.clone(), supervisor.tether("mailbox"));
+    supervisor.core("mailbox", run);
 }
 
 /// The unit that tells of certificates that end.

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::alarms::AlarmView;
 use crate::clock;
+use crate::cloud::mailbox::MailboxView;
 use crate::cloud::{AgentStatus, agent_version};
 use crate::site::Devices;
 use crate::store::{Room, UploadsView};
@@ -26,6 +27,7 @@ pub struct Board {
 struct Posted {
     since: Timestamp,
     uplink: UplinkView,
+    mailbox: MailboxView,
     agent_status: Option<AgentStatus>,
     /// When the configuration in force was applied.
     applied: Timestamp,
@@ -43,6 +45,7 @@ pub struct Snapshot {
     pub version: String,
     pub since: String,
     pub uplink: UplinkView,
+    pub mailbox: MailboxView,
     /// `Agent.status` in the cloud, once it has been read.
     pub agent_status: Option<&'static str>,
     pub queued: usize,
@@ -101,6 +104,7 @@ impl Board {
         let posted = Posted {
             since,
             uplink,
+            mailbox: MailboxView::default(),
             agent_status: None,
             applied,
             problems,
@@ -125,6 +129,14 @@ impl Board {
 
     pub fn agent_status(&self, status: AgentStatus) {
         self.change(|posted| posted.agent_status = Some(status));
+    }
+
+    pub fn mailbox(&self, view: MailboxView) {
+        self.change(|posted| posted.mailbox = view);
+    }
+
+    pub fn mailbox_is_on(&self) -> bool {
+        self.change(|posted| posted.mailbox.on)
     }
 
     /// All that there is to say about certificates that end.
@@ -196,6 +208,7 @@ impl Board {
             version: agent_version(),
             since: clock::rfc3339(posted.since),
             uplink: posted.uplink.clone(),
+            mailbox: posted.mailbox.clone(),
             agent_status: posted.agent_status.map(word),
             queued: queue.devices.iter().map(|device| device.waiting).sum(),
             held: queue.devices.iter().map(|device| device.held).sum(),

@@ -12,6 +12,7 @@ mod disk;
 mod disk_full;
 mod doctor;
 mod lab_order;
+mod mailbox;
 mod peers;
 mod proof;
 mod push;

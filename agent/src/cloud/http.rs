@@ -1,6 +1,10 @@
-//! A small HTTP/1.1 client: one request, one answer, one connection, all of it bounded.
+//! A small HTTP/1.1 client: one request, one answer, all of it bounded.
+//!
+//! A connection is for one request, but for those that come in numbers (`kept`).
 //!
 //! It follows no redirect: a server of ours sends none, a captive portal does.
+
+mod kept;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,6 +32,21 @@ use super::{agent_version, headers};
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     dialler: Arc<Dialler>,
+    idle: kept::Idle,
+}
+
+/// One request of many to the same server, as the bearer of a token.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    pub method: Method,
+    pub url: &'a Url,
+    pub token: &'a SecretString,
+    /// JSON of this media type.
+    pub body: Option<(&'static str, String)>,
+    /// Only if the resource still has this version.
+    pub if_match: Option<&'a str>,
+    /// Bytes of the answer that are read.
+    pub limit: usize,
 }
 
 /// What a server answered, whatever the status.
@@ -36,6 +55,7 @@ pub struct HttpAnswer {
     pub status: u16,
     /// Where a redirect leads.
     pub location: Option<String>,
+    pub content_type: String,
     pub asked: AskedWait,
     /// What time it was there.
     pub date: Option<Timestamp>,
@@ -54,15 +74,18 @@ pub enum HttpError {
     },
     #[error("{host} broke the exchange off")]
     Exchange { host: String, source: hyper::Error },
-    #[error("{host} sent more than {} MiB", BODY_LIMIT >> 20)]
-    TooLarge { host: String },
+    #[error("{host} sent more than {limit} bytes")]
+    TooLarge { host: String, limit: usize },
     #[error("{host} did not answer within {} s", REQUEST_TIMEOUT.as_secs())]
     TimedOut { host: String },
 }
 
 impl HttpClient {
     pub fn new(dialler: Arc<Dialler>) -> Self {
-        Self { dialler }
+        Self {
+            dialler,
+            idle: kept::Idle::default(),
+        }
     }
 
     /// Posts an `application/x-www-form-urlencoded` body.
@@ -137,7 +160,7 @@ impl HttpClient {
             .map_err(broken)?;
         let work = async {
             let response = sender.send_request(request).await.map_err(broken)?;
-            collect(url, response).await
+            collect(url, response, BODY_LIMIT).await
         };
         let mut work = pin!(work);
         tokio::select! {
@@ -149,7 +172,11 @@ impl HttpClient {
     }
 }
 
-async fn collect(url: &Url, response: hyper::Response<Incoming>) -> Result<HttpAnswer, HttpError> {
+async fn collect(
+    url: &Url,
+    response: hyper::Response<Incoming>,
+    limit: usize,
+) -> Result<HttpAnswer, HttpError> {
     let host = || url.host_str().unwrap_or_default().to_owned();
     let status = response.status().as_u16();
     let (asked, date) = (
@@ -160,24 +187,29 @@ async fn collect(url: &Url, response: hyper::Response<Incoming>) -> Result<HttpA
     let location = location
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
-    match Limited::new(response.into_body(), BODY_LIMIT)
-        .collect()
-        .await
-    {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok());
+    let content_type = kind.unwrap_or_default().to_owned();
+    let too_large = || HttpError::TooLarge {
+        host: host(),
+        limit,
+    };
+    match Limited::new(response.into_body(), limit).collect().await {
         Ok(body) => Ok(HttpAnswer {
             status,
             location,
+            content_type,
             asked,
             date,
             body: body.to_bytes().into(),
         }),
-        Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLarge { host: host() }),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => match error.downcast::<hyper::Error>() {
             Ok(source) => Err(HttpError::Exchange {
                 host: host(),
                 source: *source,
             }),
-            Err(_) => Err(HttpError::TooLarge { host: host() }),
+            Err(_) => Err(too_large()),
         },
     }
 }
@@ -190,12 +222,16 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 fn request(method: Method, url: &Url) -> hyper::http::request::Builder {
+    lasting(method, url).header(CONNECTION, "close")
+}
+
+/// A request after which the connection stays.
+fn lasting(method: Method, url: &Url) -> hyper::http::request::Builder {
     Request::builder()
         .method(method)
         .uri(&url[Position::BeforePath..Position::AfterQuery])
         .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
         .header(USER_AGENT, format!("wardpost/{}", agent_version()))
-        .header(CONNECTION, "close")
 }
 
 impl std::fmt::Debug for HttpAnswer {
@@ -203,6 +239,7 @@ impl std::fmt::Debug for HttpAnswer {
         f.debug_struct("HttpAnswer")
             .field("status", &self.status)
             .field("location", &self.location)
+            .field("content_type", &self.content_type)
             .field("asked", &self.asked)
             .field("date", &self.date)
             .field("body", &format_args!("[{} bytes]", self.body.len()))

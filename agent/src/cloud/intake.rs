@@ -10,6 +10,7 @@ use agent_wire::{LogsPage, PING, PushRequest, ToAgent, ToServer};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::mailbox::Access;
 use super::ping::PingRequest;
 use super::translate::{self, Request};
 use super::{AgentStatus, Answer, AnswersUnread, CloudSide, Link, Unread, refusal};
@@ -109,8 +110,13 @@ impl CloudSide for Intake {
         }
     }
 
+    fn access(&self, access: Option<Access>) {
+        self.control.mailbox.access(access);
+    }
+
     async fn agent_status(&self, status: AgentStatus) {
         self.control.board.agent_status(status);
+        self.control.mailbox.agent(status);
         let agent = match status {
             AgentStatus::Active => AgentSwitch::On,
             AgentStatus::Off | AgentStatus::Error => AgentSwitch::Off,

@@ -9,6 +9,7 @@ pub mod fhir;
 mod headers;
 pub mod http;
 pub mod intake;
+pub mod mailbox;
 pub mod ping;
 pub mod rights;
 pub mod settings;
@@ -96,6 +97,11 @@ pub trait CloudSide: Send + Sync + 'static {
     /// It waits no more.
     fn close_upload(&self, id: UploadId, end: End) -> impl Future<Output = ()> + Send;
 
+    /// What else may be asked of the server while the session is alive, and `None` when it is not.
+    fn access(&self, access: Option<mailbox::Access>) {
+        let _ = access;
+    }
+
     /// How the uplink is, in words; for the status page. Called at each change.
     fn uplink_status(&self, status: &Status) {
         let _ = status;
@@ -131,6 +137,8 @@ pub enum Said {
     Again(Answer),
     /// Refusals and the like, not on disk; lost if the link is down.
     Reply(ToServer),
+    /// Somebody found that the server does not take our token any more.
+    TokenRefused,
 }
 
 /// The recorded answers could not be read now; it is tried again.

@@ -289,6 +289,7 @@ mod tests {
             judge(Ok(HttpAnswer {
                 status,
                 location: None,
+                content_type: String::new(),
                 asked: agent_core::retry::AskedWait::Nothing,
                 date: None,
                 body: Vec::new(),

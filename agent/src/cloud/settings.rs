@@ -12,7 +12,7 @@ use url::Url;
 
 use super::dial::{Dialler, WayOut};
 use super::token::Credentials;
-use super::told;
+use super::{mailbox, told};
 use crate::config::Config;
 use crate::tls::Watch;
 
@@ -30,6 +30,7 @@ pub struct Settings {
     pub watch: Watch,
     /// The largest incoming message in bytes; a larger one ends the session. Room for the largest push, escaped as JSON.
     pub largest_message: usize,
+    pub mailbox: mailbox::Rules,
     /// Of the files that are named here.
     pub contents: Vec<Content>,
 }
@@ -58,6 +59,7 @@ impl Settings {
             // A body escaped as JSON can be six times as long; the rest of the envelope is small. One above the limit
             // is still read, so that it can be refused with a sentence instead of a broken session.
             largest_message: config.limits.max_push_bytes.saturating_mul(6) + ENVELOPE,
+            mailbox: cloud.mailbox,
             contents: Vec::new(),
         };
         settings.contents = settings.look();
@@ -74,6 +76,7 @@ impl Settings {
             way,
             watch: _,
             largest_message: _,
+            mailbox: _,
             contents,
         } = self;
         (url, agent, credentials) != (&other.url, &other.agent, &other.credentials)

@@ -225,6 +225,7 @@ mod tests {
         let answer = HttpAnswer {
             status,
             location: None,
+            content_type: String::new(),
             asked: AskedWait::Nothing,
             date: None,
             body: body.into(),

@@ -37,6 +37,7 @@ use self::uploads::{Disk, Out, Uploads};
 use super::dial::Dialler;
 use super::fhir::{AgentRecord, FhirError};
 use super::http::HttpClient;
+use super::mailbox::Access;
 use super::settings::Settings;
 use super::token::{AccessToken, TokenError};
 use super::websocket::{Event, OpenError, WebSocket};
@@ -60,6 +61,8 @@ pub struct Uplink<C> {
     http: HttpClient,
     machine: Machine,
     token: Option<SecretString>,
+    /// Somebody who used the token was refused.
+    doubted: bool,
     fetching: Slot<Result<AccessToken, TokenError>>,
     dialling: Slot<Result<WebSocket, OpenError>>,
     socket: Option<WebSocket>,
@@ -132,6 +135,7 @@ impl<C: CloudSide> Uplink<C> {
             dialler,
             machine: Machine::new(),
             token: None,
+            doubted: false,
             fetching: Slot::empty(),
             dialling: Slot::empty(),
             socket: None,
@@ -185,6 +189,9 @@ impl<C: CloudSide> Uplink<C> {
         if !self.machine.is_live() {
             return;
         }
+        if mem::take(&mut self.doubted) {
+            self.step(Input::TokenRefused).await;
+        }
         let now = clock::mono();
         if let Some(socket) = &mut self.socket {
             self.answers.work(socket, now);
@@ -228,6 +235,7 @@ impl<C: CloudSide> Uplink<C> {
                 self.reloads.forget();
                 let at = (clock::mono(), (self.throw)());
                 self.uploads.link_down(at).await;
+                self.cloud.access(None);
                 self.cloud.link(Link::Down).await;
             }
             Output::Status(status) => self.tell(&status),
@@ -278,6 +286,18 @@ impl<C: CloudSide> Uplink<C> {
             self.send(&early);
         }
         self.cloud.link(Link::Live).await;
+        self.lend_access();
+    }
+
+    /// The rest of the agent asks with the same token, on the same way.
+    fn lend_access(&self) {
+        let access = self.token.clone().map(|token| Access {
+            http: self.http.clone(),
+            base: self.settings.url.clone(),
+            agent: self.settings.agent.clone(),
+            token,
+        });
+        self.cloud.access(access);
     }
 
     async fn close(&mut self) {
@@ -313,6 +333,9 @@ impl<C: CloudSide> Uplink<C> {
                     lifetime: token.lifetime,
                 })
                 .await;
+                if self.machine.is_live() {
+                    self.lend_access();
+                }
             }
             Err(fault) => {
                 let (why, asked) = (told(&fault), fault.asked());

@@ -42,6 +42,11 @@ pub enum Question {
     },
     /// The life of one push: what happened, why it is where it is, what to do next.
     Why { push: u64 },
+    /// Look into the mailbox of the cloud at once.
+    Poll {
+        /// Only `mailbox`.
+        target: Option<String>,
+    },
     /// Read the configuration anew, all or nothing, and say what changed.
     Reload,
     /// Everything that helps somebody who helps you, as JSON: no secret, no patient. Read it, then send it.
@@ -107,6 +112,7 @@ impl From<Question> for Verb {
             },
             Question::Why { push } => Self::Why { push },
             Question::Reload => Self::Reload,
+            Question::Poll { target } => Self::Poll { target },
             Question::Diag => Self::Diag,
             Question::Hold { push, reason } => Self::Hold { push, reason },
             Question::Release { push, reason } => Self::Release { push, reason },

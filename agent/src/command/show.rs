@@ -17,6 +17,7 @@ pub(super) fn show(verb: &Verb, answer: &Value, out: &mut impl Write) -> Result<
             .iter()
             .try_for_each(|found| writeln!(out, "{}", finding(found))),
         Verb::Diag => writeln!(out, "{answer:#}"),
+        Verb::Poll { .. } => writeln!(out, "the mailbox is looked into now; see `wardpost status`"),
         Verb::Hold { .. }
         | Verb::Release { .. }
         | Verb::Resend { .. }
@@ -34,6 +35,7 @@ fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
         text(answer, "since")
     )?;
     writeln!(out, "cloud    {}", text(uplink, "words"))?;
+    mailbox(answer.get("mailbox").unwrap_or(&Value::Null), out)?;
     if answer.get("agent_status").is_some_and(Value::is_string) {
         writeln!(
             out,
@@ -67,6 +69,27 @@ fn status(answer: &Value, out: &mut impl Write) -> Result<()> {
         writeln!(out, "problem  {}", plain(problem))?;
     }
     devices(answer, out)
+}
+
+fn mailbox(mailbox: &Value, out: &mut impl Write) -> Result<()> {
+    if mailbox.get("on").and_then(Value::as_bool) != Some(true) {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "mailbox  {} waiting, {} claimed ({} on hold), {} to report; searched {}",
+        text(mailbox, "waiting"),
+        text(mailbox, "open"),
+        text(mailbox, "on_hold"),
+        text(mailbox, "untold"),
+        text(mailbox, "last_search")
+    )?;
+    if mailbox.get("last_error").is_some_and(Value::is_string) {
+        writeln!(out, "mailbox  last trouble {}", text(mailbox, "last_error"))?;
+    }
+    rows(mailbox, "aside")
+        .iter()
+        .try_for_each(|task| writeln!(out, "mailbox  left alone: {}", plain(task)))
 }
 
 fn disk(disk: &Value, out: &mut impl Write) -> Result<()> {
@@ -148,6 +171,10 @@ fn why(answer: &Value, out: &mut impl Write) -> Result<()> {
         text(answer, "push"),
         text(answer, "device")
     )?;
+    let task = text(answer, "task");
+    if !task.is_empty() {
+        writeln!(out, "  kept in the cloud as {task}")?;
+    }
     for event in rows(answer, "events") {
         writeln!(out, "  {}  {}", text(event, "at"), text(event, "text"))?;
     }

@@ -9,7 +9,8 @@ use url::{Host, Url};
 use super::raw::Section;
 use super::values::Found;
 use super::way::{self, read_file};
-use super::{Cloud, Commands};
+use super::{Cloud, Commands, HOUR, MINUTE, SHORTEST_WAIT};
+use crate::cloud::mailbox::{self, Mode};
 
 /// Reads `[cloud]`; paths in it start at `folder`. `None` if no cloud could be reached with it.
 pub(super) fn read(section: &mut Section<'_>, folder: &Path) -> Option<Cloud> {
@@ -22,6 +23,7 @@ pub(super) fn read(section: &mut Section<'_>, folder: &Path) -> Option<Cloud> {
     let way = way::read(section, folder);
     let receipts = section.text("receipts").map(Found::into_value);
     let commands = read_commands(section);
+    let mailbox = read_mailbox(section);
     Some(Cloud {
         url: url?,
         agent: agent?,
@@ -30,6 +32,7 @@ pub(super) fn read(section: &mut Section<'_>, folder: &Path) -> Option<Cloud> {
         way,
         receipts,
         commands,
+        mailbox,
     })
 }
 
@@ -106,6 +109,18 @@ fn read_id(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     Some(found.value)
 }
 
+fn read_mailbox(section: &mut Section<'_>) -> mailbox::Rules {
+    let mode = match section.flag("mailbox") {
+        Some(true) => Mode::On,
+        Some(false) | None => Mode::Off,
+    };
+    let poll = section.duration("mailbox_poll", SHORTEST_WAIT..=HOUR);
+    mailbox::Rules {
+        mode,
+        poll: poll.map_or(MINUTE, Found::into_value),
+    }
+}
+
 fn read_commands(section: &mut Section<'_>) -> Commands {
     if !section.is_list("commands") {
         section.one_of("commands", &[("all", ())]);
@@ -133,7 +148,7 @@ const SECRET_IN_FILE: [&str; 2] = [
 ];
 /// The id in the shipped example.
 const EXAMPLE_ID: &str = "00000000-0000-0000-0000-000000000000";
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "status", "devices", "queue", "why", "reload", "diag", "doctor", "hold", "release", "resend",
-    "settle", "cancel",
+    "settle", "cancel", "poll",
 ];

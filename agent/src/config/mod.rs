@@ -86,6 +86,8 @@ pub struct Cloud {
     /// The Agent channel that takes receipts and alarms.
     pub receipts: Option<String>,
     pub commands: Commands,
+    /// Whether and how often Tasks are looked for.
+    pub mailbox: crate::cloud::mailbox::Rules,
 }
 
 impl Cloud {

@@ -24,6 +24,7 @@ pub(super) async fn answer(control: &Control, verb: Verb) -> Result<Value, Store
         } => queue(control, device.as_deref(), state.as_deref(), limit).await,
         Verb::Why { push } => why(control, PushId(push)).await,
         Verb::Diag => diag::bundle(control).await,
+        Verb::Poll { target } => Ok(poll(control, target.as_deref())),
         Verb::Doctor
         | Verb::Reload
         | Verb::Hold { .. }
@@ -46,6 +47,18 @@ pub(crate) async fn status(control: &Control) -> Result<Value, StoreError> {
         snapshot.problems.push(told);
     }
     Ok(serde_json::to_value(snapshot).unwrap_or_else(error))
+}
+
+/// Nobody is told what is found: that is the mailbox's own business, and takes a while.
+fn poll(control: &Control, target: Option<&str>) -> Value {
+    match target {
+        None | Some("mailbox") if control.board.mailbox_is_on() => {
+            control.mailbox.nudge();
+            json!({ "ok": true })
+        }
+        None | Some("mailbox") => error("the mailbox is off; see [cloud] mailbox in wardpost.toml"),
+        Some(_) => error("only the mailbox can be polled"),
+    }
 }
 
 async fn queue(
@@ -118,6 +131,7 @@ fn explain(history: &History, now: Option<Explained>) -> Value {
         "reason": reason,
         "next": next_step(state, reason.as_deref(), history.push),
         "contentType": history.content_type,
+        "task": history.task,
         "orderKeys": history.order_keys.len(),
         "bytes": history.bytes,
         "joined": history.joins.map(|push| push.0),

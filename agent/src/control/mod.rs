@@ -15,6 +15,7 @@ use agent_core::push::PushId;
 use agent_core::queue::{Command, CommandError, Done, OwnAnswer, Ruling, Verb as Change};
 use serde_json::{Value, json};
 
+use crate::cloud::mailbox::Post;
 use crate::doctor::{self, Reach, Subject};
 use crate::reload::Reloader;
 use crate::site::Site;
@@ -29,6 +30,7 @@ pub struct Control {
     pub site: Site,
     pub board: Board,
     pub reloader: Reloader,
+    pub mailbox: Post,
     pub sources: diag::Sources,
 }
 
@@ -135,6 +137,7 @@ fn sort(verb: Verb, who: &str) -> Task {
         | Verb::Devices
         | Verb::Queue { .. }
         | Verb::Why { .. }
+        | Verb::Poll { .. }
         | Verb::Diag) => Task::Look(look),
     }
 }

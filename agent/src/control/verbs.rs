@@ -24,6 +24,12 @@ pub enum Verb {
     Why {
         push: u64,
     },
+    /// Looks into the mailbox at once.
+    Poll {
+        /// What is to be looked into; only `mailbox`, also where nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+    },
     /// Reads the configuration anew.
     Reload,
     /// All that helps somebody who helps, and no patient.
@@ -99,6 +105,7 @@ impl Verb {
             | Self::Queue { .. }
             | Self::Why { .. }
             | Self::Reload
+            | Self::Poll { .. }
             | Self::Diag
             | Self::Doctor => None,
         };
@@ -118,6 +125,7 @@ impl Verb {
             | Self::Devices
             | Self::Queue { .. }
             | Self::Why { .. }
+            | Self::Poll { .. }
             | Self::Diag
             | Self::Doctor => {
                 "the agent gave no answer in time; look at its log, then ask again".to_owned()
@@ -151,6 +159,7 @@ impl Verb {
             Self::Queue { .. } => "queue",
             Self::Why { .. } => "why",
             Self::Reload => "reload",
+            Self::Poll { .. } => "poll",
             Self::Diag => "diag",
             Self::Doctor => "doctor",
             Self::Hold { .. } => "hold",
@@ -162,8 +171,7 @@ impl Verb {
     }
 }
 
-const KNOWN: &str =
-    "status, devices, queue, why, reload, diag, doctor, hold, release, resend, settle, cancel";
+const KNOWN: &str = "status, devices, queue, why, reload, diag, doctor, hold, release, resend, settle, cancel, poll";
 const LONGEST_REASON: usize = 500;
 
 #[cfg(test)]

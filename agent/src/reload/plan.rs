@@ -259,6 +259,7 @@ fn cloud(old: &Cloud, new: &Cloud, keys: &mut Keys) {
         way: _,
         receipts,
         commands,
+        mailbox,
     } = old;
     keys.note("cloud.url", url, &new.url);
     keys.note("cloud.agent", agent, &new.agent);
@@ -268,6 +269,7 @@ fn cloud(old: &Cloud, new: &Cloud, keys: &mut Keys) {
     way(&old.way, &new.way, keys);
     keys.note("cloud.receipts", receipts, &new.receipts);
     keys.note("cloud.commands", commands, &new.commands);
+    keys.note("cloud.mailbox", mailbox, &new.mailbox);
 }
 
 fn way(old: &WayOut, new: &WayOut, keys: &mut Keys) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent_core::phi::Phi;
-use agent_core::push::{Level, PushId, Seq, State, Timestamp};
+use agent_core::push::{Level, PushId, Seq, State, Timestamp, is_task};
 use agent_core::queue::Kind;
 use agent_core::upload::UploadId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -20,6 +20,8 @@ pub struct History {
     pub device: String,
     pub at: Timestamp,
     pub content_type: String,
+    /// `Task/ID/VERSION`, where it was found as a Task.
+    pub task: Option<String>,
     pub order_keys: Vec<String>,
     pub expires: Option<Timestamp>,
     pub joins: Option<PushId>,
@@ -164,7 +166,7 @@ fn history_of(connection: &Connection, push: PushId) -> rusqlite::Result<Option<
     connection
         .query_row(
             "SELECT device.name, push.at, content_type, order_key, expires, joins, length(body),
-               tried IS NOT NULL
+               tried IS NOT NULL, callback
              FROM push LEFT JOIN device ON device.id = push.device WHERE push.id = ?1",
             params![push.0.cast_signed()],
             |row| {
@@ -183,6 +185,9 @@ fn history_of(connection: &Connection, push: PushId) -> rusqlite::Result<Option<
                     joins: row.get::<_, Option<u64>>(5)?.map(PushId),
                     bytes: row.get(6)?,
                     tried: row.get(7)?,
+                    task: row
+                        .get::<_, Option<String>>(8)?
+                        .filter(|callback| is_task(callback)),
                     events: Vec::new(),
                 })
             },

@@ -154,7 +154,9 @@ impl Bench {
     async fn answer(&mut self) -> Answer {
         match self.said().await {
             Said::Answer(answer) | Said::Again(answer) => answer,
-            Said::Reply(reply) => panic!("a reply instead of an answer: {reply:?}"),
+            said @ (Said::Reply(_) | Said::TokenRefused) => {
+                panic!("instead of an answer: {said:?}")
+            }
         }
     }
 

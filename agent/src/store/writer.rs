@@ -529,7 +529,8 @@ impl<L: Lines> Writer<L> {
             .try_send(said)
             .map_err(TrySendError::into_inner)
         {
-            Ok(()) => {}
+            // What the store never says would be no loss.
+            Ok(()) | Err(Said::TokenRefused) => {}
             Err(Said::Answer(_)) => {
                 debug!("the uplink is behind; it will read the answer from disk");
             }

@@ -83,6 +83,19 @@ impl Http {
             .await
     }
 
+    /// JSON Patch.
+    pub async fn patch(&self, path: &str, steps: &Value) -> anyhow::Result<Reply> {
+        let kind = "application/json-patch+json";
+        self.request(Method::PATCH, path, kind, steps.to_string())
+            .await
+    }
+
+    /// A body of any type.
+    pub async fn post_as(&self, path: &str, kind: &str, body: &str) -> anyhow::Result<Reply> {
+        self.request(Method::POST, path, kind, body.to_owned())
+            .await
+    }
+
     async fn request(
         &self,
         method: Method,

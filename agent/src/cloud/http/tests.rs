@@ -80,7 +80,7 @@ async fn a_body_above_the_limit_is_refused() {
     answer.resize(BODY_LIMIT + 1_000, b'x');
     assert_eq!(
         read(&answer).await.unwrap_err(),
-        "127.0.0.1 sent more than 4 MiB"
+        "127.0.0.1 sent more than 4194304 bytes"
     );
 }
 

@@ -123,6 +123,7 @@ impl<C: CloudSide> Uplink<C> {
             Said::Answer(answer) => self.answers.offer(&answer, socket, now),
             Said::Again(answer) => self.answers.repeat(&answer, socket),
             Said::Reply(reply) => socket.send(reply.encode()),
+            Said::TokenRefused => self.doubted = true,
         }
     }
 

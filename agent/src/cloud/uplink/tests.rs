@@ -57,6 +57,10 @@ impl Bench {
             way: WayOut::default(),
             largest_message: LARGEST_MESSAGE,
             watch: Watch::default(),
+            mailbox: crate::cloud::mailbox::Rules {
+                mode: crate::cloud::mailbox::Mode::Off,
+                poll: Duration::from_mins(1),
+            },
             contents: Vec::new(),
         };
         let (settings, news) = watch::channel(Arc::new(settings));

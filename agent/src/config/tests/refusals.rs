@@ -419,7 +419,7 @@ const AGENT_KEYS: &[(&str, &str)] = &[
     ),
     (
         "commands = [\"status\", \"reboot\"]",
-        "5:23: [cloud] commands: one of these is no command; known are status, devices, queue, why, reload, diag, doctor, hold, release, resend, settle, cancel",
+        "5:23: [cloud] commands: one of these is no command; known are status, devices, queue, why, reload, diag, doctor, hold, release, resend, settle, cancel, poll",
     ),
     ("[mpa]", "5:2: mpa: unknown table; did you mean [map]?"),
     (
