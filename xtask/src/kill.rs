@@ -52,8 +52,8 @@ impl<'a> Options<'a> {
             words = rest;
             match *first {
                 "--release" => options.profile = Profile::Release,
-                "--faults" => options.words.push("--faults"),
-                name @ ("--cycles" | "--seed" | "--mutant") => {
+                word @ ("--faults" | "--mailbox") => options.words.push(word),
+                name @ ("--cycles" | "--tasks" | "--seed" | "--mutant") => {
                     let (value, rest) = words
                         .split_first()
                         .with_context(|| format!("{name} needs a value"))?;
@@ -61,7 +61,7 @@ impl<'a> Options<'a> {
                     options.take(name, value);
                 }
                 other => bail!(
-                    "kill knows --cycles N, --seed S, --faults, --mutant NAME and --release, not {other}"
+                    "kill knows --cycles N, --seed S, --faults, --mailbox, --tasks N, --mutant NAME and --release, not {other}"
                 ),
             }
         }

@@ -92,6 +92,11 @@ const PARTS: &[Part] = &[
         run: || kill::cycles(&["--cycles", "15", "--faults"]),
     },
     Part {
+        name: "kill, mailbox",
+        needs_binaries: true,
+        run: || kill::cycles(&["--mailbox", "--cycles", "10", "--tasks", "300"]),
+    },
+    Part {
         name: "fuzz, briefly",
         needs_binaries: true,
         run: fuzz::briefly,

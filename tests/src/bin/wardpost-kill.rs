@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use scenarios::kill::{Network, Options, run};
+use scenarios::kill::{Network, Options, mailbox, run};
 
 /// Pushes orders while the agent is killed again and again, and checks that nothing was lost, doubled or reordered.
 #[derive(Parser)]
@@ -22,6 +22,12 @@ struct Flags {
     /// Let the network fail, too: cuts, silences, splits, corruption between the agent and its peers.
     #[arg(long)]
     faults: bool,
+    /// Tasks in the cloud's mailbox instead of pushes: created while the agent is away, which is then killed on the way.
+    #[arg(long, conflicts_with_all = ["faults", "mutant"])]
+    mailbox: bool,
+    /// How many Tasks, 1 to 1000.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    tasks: u32,
     /// The agent's binary. Default: beside this program.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -32,6 +38,21 @@ fn main() -> anyhow::Result<ExitCode> {
     let seed = flags
         .seed
         .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    if flags.mailbox {
+        let options = mailbox::Options {
+            cycles: flags.cycles,
+            tasks: flags.tasks,
+            seed,
+            agent: flags.agent,
+        };
+        let report = mailbox::run(&options)?;
+        write!(std::io::stdout().lock(), "{report}")?;
+        return Ok(if report.is_success() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
     let options = Options {
         cycles: flags.cycles,
         seed,

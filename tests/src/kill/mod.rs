@@ -8,6 +8,7 @@
 
 mod devices;
 pub(crate) mod evidence;
+pub mod mailbox;
 mod operator;
 mod report;
 mod storm;
