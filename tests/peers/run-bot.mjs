@@ -3,7 +3,7 @@
 //
 //   node run-bot.mjs '{"baseUrl", "clientId", "clientSecret", "code": PATH, "input": RESOURCE}'
 //
-// Prints {"said": …} or {"thrown": "the error's text"} as one line of JSON.
+// Prints {"returned": …} or {"thrown": "the error's text"} as the last line, in JSON; the Bot may print lines before.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -35,4 +35,4 @@ const text = `${readFileSync(code, 'utf8')}\n(async () => exports.handler(given.
 const say = (what) => console.log(JSON.stringify(what));
 await new Script(text, { filename: 'bot.js' })
   .runInContext(createContext(world))
-  .then((said) => say({ said }), (error) => say({ thrown: normalizeErrorString(error) }));
+  .then((returned) => say({ returned }), (error) => say({ thrown: normalizeErrorString(error) }));

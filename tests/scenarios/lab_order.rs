@@ -136,9 +136,13 @@ impl World {
             .arg(call.to_string());
         let ran = self.bench.run(&mut command);
         assert_eq!(ran.code, 0, "{}", ran.said());
-        let said: Value = serde_json::from_str(&ran.stdout).expect("run-bot.mjs prints JSON");
-        assert!(said["said"].is_string(), "{said}");
-        said["said"].as_str().unwrap_or_default().to_owned()
+        let last = ran.stdout.lines().last().unwrap_or_default();
+        let came: Value = serde_json::from_str(last).expect("run-bot.mjs prints JSON");
+        assert!(came["returned"]["said"].is_string(), "{came}");
+        came["returned"]["said"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// The newest message, as foreign libraries read it; it has to be a valid order.

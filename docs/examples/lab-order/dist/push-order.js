@@ -218,18 +218,27 @@ function isA(type, reference) {
   return reference?.reference?.startsWith(`${type}/`) ?? false;
 }
 
+// src/said.ts
+function say(said) {
+  console.log(said);
+  return { said };
+}
+
+// src/site.ts
+var AGENT = "https://example.org/wardpost|ward-3";
+
 // src/push-order.ts
 async function handler(medplum, event) {
   const order = await readOrder(medplum, event.input);
   if ("because" in order) {
-    return order.because;
+    return say(order.because);
   }
   const agent = await medplum.searchOne("Agent", { identifier: AGENT });
   if (!agent) {
     throw new Error(`There is no Agent with the identifier ${AGENT}`);
   }
   const answer = await medplum.pushToAgent(agent, order.device, orderMessage(order), import_core.ContentType.HL7_V2, true);
-  return inWords(`ServiceRequest/${order.request.id}`, String(answer));
+  return say(inWords(`ServiceRequest/${order.request.id}`, String(answer)));
 }
 function inWords(name, answer) {
   if (!answer.startsWith("MSH")) {
@@ -242,5 +251,4 @@ function inWords(name, answer) {
   }
   return `${name} is with the instrument: ${code}`;
 }
-var AGENT = "https://example.org/wardpost|ward-3";
 Object.assign(exports, module.exports);

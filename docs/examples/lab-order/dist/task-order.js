@@ -218,15 +218,32 @@ function isA(type, reference) {
   return reference?.reference?.startsWith(`${type}/`) ?? false;
 }
 
+// src/said.ts
+function say(said) {
+  console.log(said);
+  return { said };
+}
+
+// src/site.ts
+var AGENT = "https://example.org/wardpost|ward-3";
+
 // src/task-order.ts
 async function handler(medplum, event) {
   const order = await readOrder(medplum, event.input);
   if ("because" in order) {
-    return order.because;
+    return say(order.because);
   }
   const name = messageName(order.request);
   const task = await medplum.createResourceIfNoneExist(taskOf(order, name), `identifier=${NAMES}|${name}`);
-  return `ServiceRequest/${order.request.id} waits for the agent in Task/${task.id}`;
+  await nudge(medplum);
+  return say(`ServiceRequest/${order.request.id} waits for the agent in Task/${task.id}`);
+}
+async function nudge(medplum) {
+  const agent = await medplum.searchOne("Agent", { identifier: AGENT });
+  const itself = await medplum.searchOne("Device", { url: "device://self" });
+  if (agent && itself) {
+    await medplum.pushToAgent(agent, itself, JSON.stringify({ verb: "poll" }), "application/vnd.wardpost.command+json").catch((error) => console.log(`The agent is not nudged: ${(0, import_core.normalizeErrorString)(error)}`));
+  }
 }
 function taskOf(order, name) {
   const { request, device } = order;

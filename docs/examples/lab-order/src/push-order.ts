@@ -8,18 +8,20 @@ import { ContentType, Hl7Message, type BotEvent, type MedplumClient } from '@med
 import type { ServiceRequest } from '@medplum/fhirtypes';
 import { readOrder } from './order';
 import { orderMessage } from './order-message';
+import { say, type Said } from './said';
+import { AGENT } from './site';
 
-export async function handler(medplum: MedplumClient, event: BotEvent<ServiceRequest>): Promise<string> {
+export async function handler(medplum: MedplumClient, event: BotEvent<ServiceRequest>): Promise<Said> {
   const order = await readOrder(medplum, event.input);
   if ('because' in order) {
-    return order.because;
+    return say(order.because);
   }
   const agent = await medplum.searchOne('Agent', { identifier: AGENT });
   if (!agent) {
     throw new Error(`There is no Agent with the identifier ${AGENT}`);
   }
   const answer = await medplum.pushToAgent(agent, order.device, orderMessage(order), ContentType.HL7_V2, true);
-  return inWords(`ServiceRequest/${order.request.id}`, String(answer));
+  return say(inWords(`ServiceRequest/${order.request.id}`, String(answer)));
 }
 
 /** What became of it: the instrument's own words, or `queued: …`, and then the agent goes on without us. */
@@ -34,6 +36,3 @@ function inWords(name: string, answer: string): string {
   }
   return `${name} is with the instrument: ${code}`;
 }
-
-/** The box that reaches the instruments of this site. */
-const AGENT = 'https://example.org/wardpost|ward-3';

@@ -3,20 +3,36 @@
  *
  * The server keeps the Task, so the order is not forgotten while the agent is away, and the Task tells what became of it.
  */
-import { ContentType, type BotEvent, type MedplumClient } from '@medplum/core';
+import { ContentType, normalizeErrorString, type BotEvent, type MedplumClient } from '@medplum/core';
 import type { ServiceRequest, Task } from '@medplum/fhirtypes';
 import { readOrder } from './order';
 import { messageName, orderMessage, type Order } from './order-message';
+import { say, type Said } from './said';
+import { AGENT } from './site';
 
-export async function handler(medplum: MedplumClient, event: BotEvent<ServiceRequest>): Promise<string> {
+export async function handler(medplum: MedplumClient, event: BotEvent<ServiceRequest>): Promise<Said> {
   const order = await readOrder(medplum, event.input);
   if ('because' in order) {
-    return order.because;
+    return say(order.because);
   }
   const name = messageName(order.request);
   // Of one message there is one Task, however often the Bot is run.
   const task = await medplum.createResourceIfNoneExist(taskOf(order, name), `identifier=${NAMES}|${name}`);
-  return `ServiceRequest/${order.request.id} waits for the agent in Task/${task.id}`;
+  await nudge(medplum);
+  return say(`ServiceRequest/${order.request.id} waits for the agent in Task/${task.id}`);
+}
+
+/**
+ * Has the agent look at once, and not within a minute. A nudge that is lost does no harm: the agent looks when it is back.
+ */
+async function nudge(medplum: MedplumClient): Promise<void> {
+  const agent = await medplum.searchOne('Agent', { identifier: AGENT });
+  const itself = await medplum.searchOne('Device', { url: 'device://self' });
+  if (agent && itself) {
+    await medplum
+      .pushToAgent(agent, itself, JSON.stringify({ verb: 'poll' }), 'application/vnd.wardpost.command+json')
+      .catch((error) => console.log(`The agent is not nudged: ${normalizeErrorString(error)}`));
+  }
 }
 
 function taskOf(order: Order, name: string): Task {

@@ -80,7 +80,7 @@ test('what is not for an instrument is left alone', async () => {
 test('an old version that comes late does not undo a new one', async () => {
   const server = new Server();
   await server.run(pushOrder, REQUEST, nextVersion(REQUEST, { status: 'revoked' }));
-  const said = await pushOrder(server, { input: REQUEST });
+  const { said } = await pushOrder(server, { input: REQUEST });
   assert.match(said, /has a newer version/);
   assert.equal(server.pushed.length, 2);
 });
@@ -169,6 +169,7 @@ test('the mailbox gets one Task a version, with the message of the push', async 
   assert.equal(first.owner.reference, 'Device/chem-1');
   assert.equal(first.focus.reference, `ServiceRequest/${REQUEST.id}`);
   assert.ok(first.authoredOn < second.authoredOn);
+  assert.deepEqual(server.nudges[0], { verb: 'poll' });
 });
 
 test('no two messages have one name, and each name fits into its field', async () => {

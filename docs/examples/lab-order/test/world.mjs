@@ -55,6 +55,7 @@ export function nextVersion(of, change) {
 export class Server {
   pushed = [];
   tasks = [];
+  nudges = [];
   answer = 'MSH|^~\\&|LAB||MEDPLUM||20260301081501||ACK^O21|1|P|2.5.1\rMSA|AA|1\r';
   agents = [{ resourceType: 'Agent', id: 'a1' }];
 
@@ -69,7 +70,7 @@ export class Server {
     let said;
     for (const input of versions) {
       this.versions.unshift(input);
-      said = await handler(this, { input, contentType: 'application/fhir+json', secrets: {} });
+      said = (await handler(this, { input, contentType: 'application/fhir+json', secrets: {} })).said;
     }
     return said;
   }
@@ -86,11 +87,15 @@ export class Server {
     return resource;
   }
 
-  async searchOne() {
-    return this.agents[0];
+  async searchOne(type) {
+    return type === 'Agent' ? this.agents[0] : { resourceType: 'Device', id: 'itself', url: 'device://self' };
   }
 
   async pushToAgent(agent, device, body, contentType, waits) {
+    if (device.id === 'itself') {
+      this.nudges.push(JSON.parse(body));
+      throw new Error('the agent is away');
+    }
     this.pushed.push({ agent: agent.id, device: device.id, body, contentType, waits });
     return this.answer;
   }
