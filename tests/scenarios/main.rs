@@ -1,6 +1,7 @@
 //! Whole-system stories: the real agent, the real stub or a fake cloud, simulated devices.
 
 mod alarms;
+mod bad_bots;
 mod bad_input;
 mod bots;
 mod canary;
@@ -23,6 +24,7 @@ mod reload;
 mod restart;
 mod secure_device;
 mod service;
+mod story;
 mod trace;
 mod way_out;
 mod wire;

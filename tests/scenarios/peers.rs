@@ -340,6 +340,20 @@ pub(crate) fn command_line(bench: &Bench, words: &[&str]) -> Ran {
     bench.run(&mut command)
 }
 
+/// What calls of Medplum's client came to: one object each, with `answer` or `refusal`.
+pub(crate) fn client(bench: &Bench, calls: &[Value]) -> Vec<Value> {
+    let all = json!({
+        "baseUrl": cloud_url(bench), "clientId": CLIENT, "clientSecret": SECRET, "calls": calls,
+    });
+    let mut command = node();
+    command.arg(peers().join("client.mjs")).arg(all.to_string());
+    let ran = bench.run(&mut command);
+    assert_eq!(ran.code, 0, "{}", ran.said());
+    let lines = ran.stdout.lines();
+    let read = lines.map(|line| serde_json::from_str(line).expect("client.mjs prints JSON"));
+    read.collect()
+}
+
 /// Where the stub listens, as a process of its own.
 pub(crate) fn cloud_url(bench: &Bench) -> String {
     let log = std::fs::read_to_string(bench.path("cloud.log")).expect("the stub has a log");

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, Http};
 use crate::cloud::AGENT;
@@ -70,3 +70,35 @@ pub async fn update(http: &Http, resource: &Value) -> anyhow::Result<Value> {
     anyhow::ensure!(reply.status == 200, "{name}: {}", reply.text());
     Ok(reply.json())
 }
+
+/// Creates and deploys one of the example's Bots, and subscribes it to `ServiceRequest`s.
+pub async fn deploy(http: &Http, bot: &str) -> anyhow::Result<Value> {
+    let file = example().join("dist").join(format!("{bot}.js"));
+    let created = deploy_code(http, bot, &std::fs::read_to_string(file)?).await?;
+    subscribe(http, &name_of(&created)).await?;
+    Ok(created)
+}
+
+/// Creates a Bot as `medplum bot create` does, and deploys this code.
+pub async fn deploy_code(http: &Http, bot: &str, code: &str) -> anyhow::Result<Value> {
+    let asked = json!({ "name": bot, "description": "", "runtimeVersion": "vmcontext" });
+    let path = format!("/admin/projects/{PROJECT}/bot");
+    let reply = http.post(&path, &asked).await?;
+    anyhow::ensure!(reply.status == 201, "Bot: {}", reply.text());
+    let created = reply.json();
+    let path = format!("/fhir/R4/{}/$deploy", name_of(&created));
+    let code = json!({ "code": code, "filename": format!("{bot}.js") });
+    let reply = http.post(&path, &code).await?;
+    anyhow::ensure!(reply.status == 200, "$deploy: {}", reply.text());
+    Ok(created)
+}
+
+/// The example's Subscription, for `Bot/ID`.
+pub async fn subscribe(http: &Http, bot: &str) -> anyhow::Result<Value> {
+    let subscription = resource("subscription").to_string();
+    let subscription = subscription.replace("Bot/BOT", bot);
+    create(http, &serde_json::from_str(&subscription)?).await
+}
+
+/// The stub's one project, where its seed does not say otherwise.
+pub const PROJECT: &str = "wardpost";
