@@ -52,7 +52,7 @@ impl<'a> Options<'a> {
             words = rest;
             match *first {
                 "--release" => options.profile = Profile::Release,
-                word @ ("--faults" | "--mailbox") => options.words.push(word),
+                word @ ("--faults" | "--mailbox" | "--story") => options.words.push(word),
                 name @ ("--cycles" | "--tasks" | "--seed" | "--mutant") => {
                     let (value, rest) = words
                         .split_first()
@@ -61,7 +61,7 @@ impl<'a> Options<'a> {
                     options.take(name, value);
                 }
                 other => bail!(
-                    "kill knows --cycles N, --seed S, --faults, --mailbox, --tasks N, --mutant NAME and --release, not {other}"
+                    "kill knows --cycles N, --seed S, --faults, --mailbox, --tasks N, --story, --mutant NAME and --release, not {other}"
                 ),
             }
         }

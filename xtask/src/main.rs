@@ -71,9 +71,10 @@ cargo xtask COMMAND
   demo [--once] [--bless]       a cloud, an agent and two devices in this terminal; --once ends by itself and
                                 compares what was said with docs/demo-transcript.txt, --bless rewrites that file
   test                          everything that must hold before a change lands
-  kill [--cycles N] [--seed S] [--faults] [--mailbox [--tasks N]] [--mutant NAME] [--release]
+  kill [--cycles N] [--seed S] [--faults | --mailbox [--tasks N] | --story] [--mutant NAME] [--release]
                                 kills the agent at random instants and counts what was lost (nothing);
-                                --faults: while the network fails, too; --mailbox: on its way through Tasks
+                                --faults: while the network fails, too; --mailbox: on its way through Tasks;
+                                --story: from ServiceRequest to analyzer, with both of the example's Bots
   disk [--states N] [--seed S]  fails every call of the agent on its disk, in every way; with --states: judges so
                                 many states that a power cut could leave
   prove [MUTANT...]             plants one fault after another in the agent; a harness must notice each

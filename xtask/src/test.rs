@@ -97,6 +97,11 @@ const PARTS: &[Part] = &[
         run: || kill::cycles(&["--mailbox", "--cycles", "10", "--tasks", "300"]),
     },
     Part {
+        name: "kill, story",
+        needs_binaries: true,
+        run: || kill::cycles(&["--story", "--cycles", "10"]),
+    },
+    Part {
         name: "fuzz, briefly",
         needs_binaries: true,
         run: fuzz::briefly,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use scenarios::kill::story::{self, Form};
 use scenarios::kill::{Network, Options, mailbox, run};
 
 /// Pushes orders while the agent is killed again and again, and checks that nothing was lost, doubled or reordered.
@@ -28,6 +29,9 @@ struct Flags {
     /// How many Tasks, 1 to 1000.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
     tasks: u32,
+    /// Tell the worked example instead: orders, Subscription and Bot, once with pushes and once with Tasks.
+    #[arg(long, conflicts_with_all = ["mutant", "faults", "mailbox", "agent"])]
+    story: bool,
     /// The agent's binary. Default: beside this program.
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -53,6 +57,9 @@ fn main() -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         });
     }
+    if flags.story {
+        return tell(flags.cycles, seed);
+    }
     let options = Options {
         cycles: flags.cycles,
         seed,
@@ -71,4 +78,17 @@ fn main() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The story in both forms; the second is told even if the first went wrong.
+fn tell(cycles: u32, seed: u64) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for form in [Form::Push, Form::Task] {
+        let report = story::run(form, cycles, seed)?;
+        write!(std::io::stdout().lock(), "{report}")?;
+        if !report.is_success() {
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }

@@ -12,6 +12,7 @@ pub mod mailbox;
 mod operator;
 mod report;
 mod storm;
+pub mod story;
 mod traffic;
 
 use std::collections::BTreeMap;
