@@ -1,22 +1,22 @@
-//! `cargo xtask demo`: the whole road of a push in one terminal, told line by line.
+//! `cargo xtask demo`: the road of an order from the clinician to the device in one terminal, told line by line.
 
 mod http;
+mod orders;
 mod process;
 mod teller;
 mod world;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::run::{self, Profile, root};
 use crate::setup;
-use http::Answer;
+use orders::{Clinic, change, create, task_of};
 use process::wait_until;
 use teller::Teller;
-use world::{AGENT, CLIENT, Device, SECRET, World};
+use world::{CLIENT, SECRET, World};
 
 /// Builds what it needs, then tells the story.
 pub(crate) fn command(words: &[&str]) -> Result<()> {
@@ -45,16 +45,18 @@ enum Ending {
 
 fn play(binaries: PathBuf, ending: Ending) -> Result<()> {
     let mut world = World::start(binaries)?;
+    let clinic = Clinic::open(&world.cloud, &world.chem, &world.hema)?;
     let mut teller = Teller::default();
     introduce(&world, &mut teller);
-    answered_at_once(&world, &mut teller)?;
-    switched_off(&mut world, &mut teller)?;
+    let order = ordered(&world, &clinic, &mut teller)?;
+    changed(&world, &clinic, &order, &mut teller)?;
+    away(&mut world, &clinic, &mut teller)?;
     let transcript = root().join("docs/demo-transcript.txt");
     match ending {
         Ending::Compare => teller.compare(&transcript),
         Ending::Bless => teller.bless(&transcript),
         Ending::Stay => {
-            invite(&world, &mut teller);
+            invite(&world, &clinic, &mut teller)?;
             world.stay()
         }
     }
@@ -73,74 +75,96 @@ fn introduce(world: &World, teller: &mut Teller) {
             device.url()
         ));
     }
+    teller.say("  Bot      push-order: a ServiceRequest for chem-1 becomes HL7, which is pushed");
+    teller.say("  Bot      task-order: one for hema-1 becomes a Task in the agent's mailbox");
 }
 
-fn answered_at_once(world: &World, teller: &mut Teller) -> Result<()> {
+fn ordered(world: &World, clinic: &Clinic, teller: &mut Teller) -> Result<Value> {
     teller.say("");
-    teller.say("1. The cloud pushes an order to chem-1 and waits for the answer.");
+    teller.say("1. A clinician orders glucose from chem-1: a ServiceRequest is created.");
     teller.say("");
-    say_message(teller, &order(1001));
-    let (answer, took) = push(world, &world.chem, 1001)?;
-    ensure!(
-        answer.status == 200,
-        "the push was answered {}: {}",
-        answer.status,
-        answer.body
+    let order = create(&world.cloud, &clinic.order(&world.chem)?)?;
+    teller.say("  Its Subscription runs the Bot, the Bot pushes, and chem-1 gets:");
+    teller.say("");
+    say_message(teller, &world.wait_for_message(&world.chem, 1)?);
+    teller.say("");
+    say_life(teller, &wait_for_state(world, 1, "delivered")?);
+    Ok(order)
+}
+
+fn changed(world: &World, clinic: &Clinic, order: &Value, teller: &mut Teller) -> Result<()> {
+    teller.say("");
+    teller.say(
+        "2. The order is changed, the Bot is run once more by hand, and the order is revoked.",
     );
-    ensure!(
-        answer.body.contains("MSA|AA|ORD-1001-1"),
-        "this is no ACK: {}",
-        answer.body
-    );
     teller.say("");
-    let story = wait_for_state(world, 1, "delivered")?;
-    say_life(teller, &story);
+    let order = change(&world.cloud, order, "priority", "stat")?;
+    let changed = world.wait_for_message(&world.chem, 2)?;
+    let again = clinic.run_again(&world.cloud, &order)?;
+    change(&world.cloud, &order, "status", "revoked")?;
+    let revoked = world.wait_for_message(&world.chem, 3)?;
+    teller.say("  chem-1 gets a change and a cancel of the same order:");
     teller.say("");
-    teller.say(format!(
-        "  The caller got 200 after {}, in the device's own words:",
-        in_words(took)
-    ));
+    for message in [changed, revoked] {
+        let segments = message.split('\r');
+        let common = segments.into_iter().find(|line| line.starts_with("ORC"));
+        say_message(teller, common.unwrap_or_default());
+    }
     teller.say("");
-    say_message(teller, &answer.body);
+    teller.say("  What the Bot did by hand was the change again, which chem-1 has: it got nothing, and the Bot was told");
+    teller.say(format!("    {again}"));
     Ok(())
 }
 
-fn switched_off(world: &mut World, teller: &mut Teller) -> Result<()> {
-    world.switch_hema_off()?;
+fn away(world: &mut World, clinic: &Clinic, teller: &mut Teller) -> Result<()> {
     teller.say("");
-    teller.say("2. hema-1 is switched off, and the cloud pushes an order to it.");
-    teller.say("");
-    let (answer, took) = push(world, &world.hema, 1002)?;
-    ensure!(
-        answer.status == 202,
-        "the push was answered {}: {}",
-        answer.status,
-        answer.body
+    teller.say(
+        "3. The box is switched off, and so is hema-1. A ServiceRequest for hema-1 is created.",
     );
-    teller.say(format!("  The caller got 202 after {}:", in_words(took)));
-    teller.say(format!("    {}", answer.body));
+    teller.say("");
+    world.switch_agent_off()?;
+    world.switch_hema_off();
+    let order = create(&world.cloud, &clinic.order(&world.hema)?)?;
+    say_task(world, &order, "requested", teller)?;
+    world.switch_agent_on()?;
+    teller.say("  The box is switched on, and takes it.");
+    say_task(world, &order, "accepted", teller)?;
     world.switch_hema_on()?;
+    teller.say("  hema-1 is switched on.");
+    say_task(world, &order, "completed", teller)?;
     teller.say("");
-    teller.say("  Now hema-1 is switched on. Nobody pushes again.");
+    say_message(teller, &world.wait_for_message(&world.hema, 1)?);
     teller.say("");
-    let story = wait_for_state(world, 2, "delivered")?;
-    say_life(teller, &story);
+    // Behind an order, its change, the change once more and its cancel.
+    say_life(teller, &wait_for_state(world, 5, "delivered")?);
     teller.say("");
     ensure!(
-        world.received()? == [1, 1],
-        "a device did not get exactly one message"
+        world.received()? == [3, 1],
+        "a device got more than it should"
     );
-    teller.say("  Both orders reached their devices, each once, and each caller knows what became of its own.");
+    teller.say("  Every order reached its device, once, and the cloud knows what became of it.");
     world.check()
 }
 
-fn invite(world: &World, teller: &mut Teller) {
+/// What the Task of an order says, once it has come that far.
+fn say_task(world: &World, order: &Value, status: &str, teller: &mut Teller) -> Result<()> {
+    wait_until(&format!("the Task to be {status}"), || {
+        let task = task_of(&world.cloud, order)?;
+        Ok(task.is_some_and(|task| task["status"] == status))
+    })?;
+    teller.say(format!("    its Task in the cloud is {status}"));
+    Ok(())
+}
+
+fn invite(world: &World, clinic: &Clinic, teller: &mut Teller) -> Result<()> {
     teller.say("");
-    teller.say("3. Your turn. Push another, from a second terminal:");
+    teller.say("4. Your turn. Order another, from a second terminal:");
     teller.say("");
-    teller.say(format!("  {}", curl(world)));
-    teller.say("");
-    teller.say("  The same order twice is delivered once: change ORD-1003 to push yet another.");
+    teller.say(format!(
+        "  curl -u {CLIENT}:{SECRET} -H 'Content-Type: application/json' -d '{}' 'http://{}/fhir/R4/ServiceRequest'",
+        clinic.order(&world.chem)?,
+        world.cloud.address,
+    ));
     teller.say("");
     teller.say("  Ask the agent:");
     teller.say("");
@@ -155,44 +179,7 @@ fn invite(world: &World, teller: &mut Teller) {
     }
     teller.say("");
     teller.say("Ctrl-C ends it.");
-}
-
-fn push(world: &World, device: &Device, order: u32) -> Result<(Answer, Duration)> {
-    let start = Instant::now();
-    let answer = world.cloud.post(&push_path(), &push_body(device, order))?;
-    Ok((answer, start.elapsed()))
-}
-
-fn push_path() -> String {
-    format!("/fhir/R4/Agent/{AGENT}/$push")
-}
-
-fn push_body(device: &Device, number: u32) -> Value {
-    json!({
-        "destination": format!("Device/{}", device.name),
-        "contentType": "x-application/hl7-v2+er7",
-        "body": order(number),
-        "waitForResponse": true,
-    })
-}
-
-/// A glucose order for a patient who does not exist.
-fn order(number: u32) -> String {
-    format!(
-        "MSH|^~\\&|EHR|CLINIC|LAB|CLINIC|20260301081500||OML^O21^OML_O21|ORD-{number}-1|P|2.5.1\r\
-         PID|1||900001||DOE^JANE||19800101|F\r\
-         ORC|NW|ORD-{number}\r\
-         OBR|1|ORD-{number}||GLU^Glucose^L\r"
-    )
-}
-
-fn curl(world: &World) -> String {
-    format!(
-        "curl -u {CLIENT}:{SECRET} -H 'Content-Type: application/json' -d '{}' 'http://{}{}'",
-        push_body(&world.chem, 1003),
-        world.cloud.address,
-        push_path()
-    )
+    Ok(())
 }
 
 /// The push as `wardpost why` tells it, once it has come that far.
@@ -252,12 +239,5 @@ fn say_message(teller: &mut Teller, message: &str) {
         .filter(|segment| !segment.is_empty())
     {
         teller.say(format!("    {segment}"));
-    }
-}
-
-fn in_words(took: Duration) -> String {
-    match took.as_millis() {
-        ms @ 0..1000 => format!("{ms} ms"),
-        _ => format!("{:.1} s", took.as_secs_f64()),
     }
 }

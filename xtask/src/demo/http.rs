@@ -30,6 +30,10 @@ impl Server {
         self.call("POST", path, &body.to_string())
     }
 
+    pub(super) fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.call("PUT", path, &body.to_string())
+    }
+
     fn call(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
         let mut stream = TcpStream::connect(&self.address)
             .with_context(|| format!("cannot reach {}", self.address))?;

@@ -90,8 +90,22 @@ fn name_of(word: &str) -> Option<&'static str> {
         () if shape.starts_with("99:99:99") || shape.starts_with("9999-99-99") => Some("TIME"),
         () if shape.len() >= 8 && shape.chars().all(|c| c == '9') => Some("NUMBER"),
         () if is_id => Some("ID"),
+        () if is_time(&shape) => Some("NUMBER"),
+        () if is_message_name(word) => Some("NAME"),
         () => None,
     }
+}
+
+/// `20260301071500+0000`
+fn is_time(shape: &str) -> bool {
+    let digits = shape.split_once('+');
+    digits.is_some_and(|(time, zone)| time == "9".repeat(14) && zone == "9999")
+}
+
+/// MSH-10 as the example's Bots make it.
+fn is_message_name(word: &str) -> bool {
+    let fits = |c: char| c.is_ascii_digit() || c.is_ascii_uppercase();
+    word.len() == 20 && word.chars().all(fits)
 }
 
 fn is_number(word: &str) -> bool {
@@ -157,6 +171,10 @@ mod tests {
         same(
             "Agent/0b1f7a52-93e1-4c5e-8d0a-6f2b7f0c1d2e",
             "Agent/1b1f7a52-93e1-4c5e-8d0a-6f2b7f0c1d2f",
+        );
+        same(
+            "|20261124145812+0000||OML^O21^OML_O21|3ZM79JYD2P9WTDT8Z7WP|P|",
+            "|20261124160000+0000||OML^O21^OML_O21|0C2D8K11AAPTR3YXMMV5|P|",
         );
         same(
             "/tmp/wardpost-demo-17/control.sock",

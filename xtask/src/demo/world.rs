@@ -24,7 +24,7 @@ pub(super) struct World {
     pub(super) chem: Device,
     pub(super) hema: Device,
     cloud_process: Process,
-    agent_process: Process,
+    agent_process: Option<Process>,
     /// The last to go: the processes work in it.
     folder: Folder,
 }
@@ -36,7 +36,8 @@ impl World {
         let chem = Device::switch_on(&binaries, &folder, "chem-1", "127.0.0.1:0")?;
         let hema = Device::switch_on(&binaries, &folder, "hema-1", "127.0.0.1:0")?;
         let (cloud_process, cloud) = start_cloud(&binaries, &folder, [&chem, &hema])?;
-        let agent_process = start_agent(&binaries, &folder, &cloud, [&chem, &hema])?;
+        write_files(&folder, &cloud, [&chem, &hema])?;
+        let agent_process = Some(start_agent(&binaries, &folder)?);
         let mut world = Self {
             binaries,
             cloud,
@@ -61,12 +62,22 @@ impl World {
         Ok(serde_json::from_str(&crate::run::output(&mut command)?)?)
     }
 
-    /// Switches hema-1 off, and waits until the agent has noticed.
-    pub(super) fn switch_hema_off(&mut self) -> Result<()> {
+    pub(super) fn switch_hema_off(&mut self) {
         self.hema.process = None;
-        wait_until("the agent to notice that hema-1 is off", || {
-            Ok(self.line("hema-1")? == "away")
+    }
+
+    /// Switches the box off, and waits until the cloud has noticed.
+    pub(super) fn switch_agent_off(&mut self) -> Result<()> {
+        self.agent_process = None;
+        wait_until("the cloud to notice that the agent is gone", || {
+            Ok(!self.is_connected()?)
         })
+    }
+
+    /// Switches it on again, with the state that it had.
+    pub(super) fn switch_agent_on(&mut self) -> Result<()> {
+        self.agent_process = Some(start_agent(&self.binaries, &self.folder)?);
+        wait_until("the agent to connect", || self.is_connected())
     }
 
     /// Switches hema-1 on again, at the address that it had.
@@ -93,10 +104,30 @@ impl World {
 
     /// How many messages each device has recorded.
     pub(super) fn received(&self) -> Result<[usize; 2]> {
-        let count = |device: &Device| {
-            fs::read_to_string(self.folder.record_of(device.name)).map(|text| text.lines().count())
-        };
-        Ok([count(&self.chem)?, count(&self.hema)?])
+        Ok([
+            self.record(&self.chem)?.len(),
+            self.record(&self.hema)?.len(),
+        ])
+    }
+
+    /// The so-many-th message of a device, once it is there.
+    pub(super) fn wait_for_message(&self, device: &Device, number: usize) -> Result<String> {
+        wait_until(
+            &format!("message {number} to reach {}", device.name),
+            || Ok(self.record(device)?.len() >= number),
+        )?;
+        let record = self.record(device)?;
+        let message = record
+            .get(number.saturating_sub(1))
+            .and_then(|line| line["body"].as_str());
+        Ok(message.context("a record has a body")?.to_owned())
+    }
+
+    fn record(&self, device: &Device) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(self.folder.record_of(device.name)).unwrap_or_default();
+        // A line that is being written is for the next time.
+        let lines = text.lines().take(text.matches('\n').count());
+        Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
     pub(super) fn control(&self) -> PathBuf {
@@ -113,20 +144,21 @@ impl World {
 
     /// Fails if a process has ended that should not.
     pub(super) fn check(&mut self) -> Result<()> {
-        let devices = [&mut self.chem.process, &mut self.hema.process];
-        let processes = devices
-            .into_iter()
-            .flatten()
-            .chain([&mut self.cloud_process, &mut self.agent_process]);
-        processes.into_iter().try_for_each(Process::check)
+        let optional = [
+            &mut self.chem.process,
+            &mut self.hema.process,
+            &mut self.agent_process,
+        ];
+        let optional = optional.into_iter().flatten();
+        let mut processes = optional.chain([&mut self.cloud_process]);
+        processes.try_for_each(Process::check)
     }
 
     /// Waits until the cloud sees the agent, and the agent its devices.
     fn wait_for_agent(&mut self) -> Result<()> {
         wait_until("the agent to connect", || {
             self.check()?;
-            let answer = self.cloud.get(&format!("/fhir/R4/Agent/{AGENT}/$status"))?;
-            Ok(answer.status == 200 && answer.body.contains("\"connected\""))
+            self.is_connected()
         })?;
         for name in [self.chem.name, self.hema.name] {
             wait_until("the agent to reach its devices", || {
@@ -135,6 +167,13 @@ impl World {
             })?;
         }
         Ok(())
+    }
+}
+
+impl World {
+    fn is_connected(&self) -> Result<bool> {
+        let answer = self.cloud.get(&format!("/fhir/R4/Agent/{AGENT}/$status"))?;
+        Ok(answer.status == 200 && answer.body.contains("\"connected\""))
     }
 }
 
@@ -207,33 +246,34 @@ fn seed_of(devices: [&Device; 2]) -> Value {
     });
     let agent =
         json!({ "resourceType": "Agent", "id": AGENT, "name": "Ward 3", "status": "active" });
+    let itself = json!({ "resourceType": "Device", "id": "self", "url": "device://self" });
+    let resources: Vec<Value> = [agent, itself].into_iter().chain(devices).collect();
     json!({
         "clients": [{ "id": CLIENT, "secret": SECRET }],
-        "resources": std::iter::once(agent).chain(devices).collect::<Vec<_>>(),
+        "resources": resources,
     })
 }
 
-fn start_agent(
-    binaries: &Path,
-    folder: &Folder,
-    cloud: &Server,
-    devices: [&Device; 2],
-) -> Result<Process> {
+/// The agent's configuration.
+fn write_files(folder: &Folder, cloud: &Server, devices: [&Device; 2]) -> Result<()> {
     let path = |name: &str| folder.path.join(name);
     fs::create_dir(path("devices.d"))?;
     fs::write(path("client-secret"), SECRET)?;
     let (url, secret) = (format!("http://{}/", cloud.address), path("client-secret"));
     let text = format!(
-        "[cloud]\nurl = \"{url}\"\nagent = \"{AGENT}\"\nclient = \"{CLIENT}\"\nclient_secret_file = \"{}\"\n",
+        "[cloud]\nurl = \"{url}\"\nagent = \"{AGENT}\"\nclient = \"{CLIENT}\"\nclient_secret_file = \"{}\"\nmailbox = true\n",
         secret.display()
     );
     fs::write(path("wardpost.toml"), text)?;
     for device in devices {
-        fs::write(
-            path("devices.d").join(format!("{}.toml", device.name)),
-            device_file(device),
-        )?;
+        let file = path("devices.d").join(format!("{}.toml", device.name));
+        fs::write(file, device_file(device))?;
     }
+    Ok(())
+}
+
+fn start_agent(binaries: &Path, folder: &Folder) -> Result<Process> {
+    let path = |name: &str| folder.path.join(name);
     let mut command = program(&binaries.join("wardpost"));
     command
         .arg("--control")
