@@ -1,4 +1,4 @@
-//! The README's first push, run as it stands.
+//! The README's first push and first order, run as they stand.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 /// Runs the blocks in one shell. Only the folder is another one, so that a reader's own try is not touched, and the build
 /// is left out, because it is done; whatever the blocks leave running ends with the shell.
 #[test]
-fn the_first_push_of_the_readme_works_as_written() {
+fn the_first_push_and_the_first_order_of_the_readme_work_as_written() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let readme = std::fs::read_to_string(top.join("README.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -28,20 +28,21 @@ fn the_first_push_of_the_readme_works_as_written() {
         "MSA|AA|ORD-1-1",
         "chem-1",
         "push 1 for chem-1 is delivered (accepted)",
+        "push 2 for chem-1 is delivered (accepted)",
     ] {
         assert!(out.contains(word), "no {word} in:\n{out}\n{err}");
     }
 }
 
-/// The blocks of shell in the section about the first push.
+/// The blocks of shell in the sections about them.
 fn blocks(readme: &str) -> String {
-    let section = readme
-        .split("\n## ")
-        .find(|section| section.starts_with("Your first push"));
-    let section = section.expect("the README has its section about the first push");
-    section
-        .split("```sh\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect()
+    let sections = ["Your first push", "From a ServiceRequest"].map(|title| {
+        let mut sections = readme.split("\n## ");
+        let section = sections.find(|section| section.starts_with(title));
+        section.expect("the README has this section")
+    });
+    let blocks = sections
+        .iter()
+        .flat_map(|section| section.split("```sh\n").skip(1));
+    blocks.filter_map(|rest| rest.split("```").next()).collect()
 }
