@@ -4,7 +4,8 @@
 //! what it did to which connection. An attempt whose message came by is excused by what befell its own connection from
 //! then on, and not if its answer had been passed on before that; what only spoilt bytes excuses it when the agent has waited. One whose message never came by is excused only by a
 //! connection that was dropped while it was open, with whatever nobody had read. An answer is late if the proxy passed
-//! it on when the agent's patience was over. That no answer is known excuses nothing.
+//! it on when the agent's patience was over, or if the device got the message only then. That no answer is known excuses
+//! nothing.
 
 /// What befell a connection. Times are UTC in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +74,8 @@ pub(super) struct Try<'a> {
     pub(super) ended: i64,
     /// When the same message was tried the next time.
     pub(super) next: i64,
-    /// Whether the device's own record has a message with these bytes since it began.
-    pub(super) arrived: Arrived,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Arrived {
-    Yes,
-    No,
+    /// When the device got a message with these bytes, by its own record; the first between `began` and `next`.
+    pub(super) arrived: Option<i64>,
 }
 
 /// What has made an attempt uncertain that no kill found open.
@@ -103,7 +98,7 @@ impl Line {
         let gave_up_at = one.began.saturating_add(self.patience);
         let waited = gave_up_at <= one.ended;
         if self.answers == Answers::Never {
-            return (waited && one.arrived == Arrived::Yes).then_some(Excuse::Mute);
+            return (waited && one.arrived.is_some()).then_some(Excuse::Mute);
         }
         let Some(said) = self.said_in(one) else {
             let dropped = self.troubles.iter().any(|trouble| {
@@ -124,12 +119,17 @@ impl Line {
         if self.troubles.iter().any(in_trouble) {
             return Some(Excuse::Trouble);
         }
-        let answered_at = answered_at.filter(|at| gave_up_at <= *at)?;
-        match one.arrived {
-            Arrived::Yes if waited && answered_at < one.ended => Some(Excuse::LateClose),
-            Arrived::Yes if waited => Some(Excuse::Late),
-            Arrived::Yes | Arrived::No => None,
+        let arrived = one.arrived.filter(|_| waited)?;
+        // What the device got too late it cannot have answered in time, whatever has become of the answer.
+        let too_late = [Some(arrived), answered_at].into_iter().flatten().max()?;
+        if too_late < gave_up_at {
+            return None;
         }
+        Some(if too_late < one.ended {
+            Excuse::LateClose
+        } else {
+            Excuse::Late
+        })
     }
 
     /// The message of this attempt as it came by.

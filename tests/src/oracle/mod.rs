@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 pub use attempts::{Attempt, HeldBy, History};
 pub use breaks::{Break, Promise};
 pub use line::{Answers, Harm, Heard, Line, Said, Trouble};
-use line::{Arrived, Excuse, Try};
+use line::{Excuse, Try};
 pub use rules::{at_end, at_kill, unfinished};
 pub use snapshot::{AuditRow, EventRow, PushRow, Snapshot, State};
 

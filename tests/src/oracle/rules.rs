@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::attempts::{Attempt, HeldBy, History, Hold, How};
 use super::{
-    Arrived, Break, CloudAnswer, Excuse, HoldScope, OnUncertain, Policy, PushRow, Receipt,
-    Snapshot, State, Story, Tally, Try, Verdict, WhenUnreachable,
+    Break, CloudAnswer, Excuse, HoldScope, OnUncertain, Policy, PushRow, Receipt, Snapshot, State,
+    Story, Tally, Try, Verdict, WhenUnreachable,
 };
 
 /// Judges a moment at which the agent was dead: [`Story::end`] is the copy of its database.
@@ -240,22 +240,16 @@ impl<'a> Judge<'a> {
         let line = self.story.lines.get(what.0)?;
         let began = attempt.began;
         let receipts = self.received.get(&what).into_iter().flatten();
-        let arrived = if receipts.clone().any(|receipt| began <= receipt.at) {
-            Arrived::Yes
-        } else {
-            Arrived::No
-        };
         let others = self.begun.get(&what).into_iter().flatten();
+        let later = others.copied().filter(|at| began < *at);
+        let next = later.min().unwrap_or(i64::MAX);
+        let arrivals = receipts.map(|receipt| receipt.at);
         line.excuse(Try {
             control_id: self.control_ids.get(&what).copied().unwrap_or_default(),
             began,
             ended: attempt.end.map_or(i64::MAX, |end| end.at),
-            next: others
-                .copied()
-                .filter(|at| began < *at)
-                .min()
-                .unwrap_or(i64::MAX),
-            arrived,
+            next,
+            arrived: arrivals.filter(|at| (began..next).contains(at)).min(),
         })
     }
 

@@ -96,6 +96,20 @@ fn a_late_answer_to_what_the_device_never_had_excuses_nothing() {
 }
 
 #[test]
+fn what_the_device_got_too_late_is_answered_too_late_whatever_becomes_of_the_answer() {
+    let arriving = |after: i64| {
+        let mut run = Run::tried(1);
+        run.story.received[0].at = run.now + after;
+        run.held_after(600);
+        run.now += 500;
+        run
+    };
+    arriving(700).breaks(&[]);
+    assert_eq!(arriving(700).verdict().tally.uncertain_by_lateness, 1);
+    arriving(100).breaks(&CAUSE);
+}
+
+#[test]
 fn an_agent_that_does_not_wait_long_enough_has_no_excuse() {
     Run::tried(1).heard(1, 700).held_after(300).breaks(&CAUSE);
 }
