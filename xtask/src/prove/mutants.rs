@@ -120,13 +120,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "drop-when-away",
         "what waits goes on waiting when the line breaks",
         FAULTS,
-        &["Unfinished"],
+        &["Unfinished", "OutOfOrder"],
     ),
     mutant(
         "reuse-id",
         "a number belongs to one push for ever",
         KILL,
-        &["Renumbered", "Lost", "Duplicate"],
+        &["Renumbered", "Lost", "AnswerWithoutRecord"],
     ),
     mutant(
         "join-never",
