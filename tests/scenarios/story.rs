@@ -77,6 +77,7 @@ impl Story {
         let id = id.and_then(|rest| rest.lines().next());
         let bot = id.expect("the command says the id").to_owned();
         let story = Self { bench, bot };
+        story.limit_bot();
         let text = resource("subscription").to_string();
         let text = text.replace("Bot/BOT", &format!("Bot/{}", story.bot));
         story.call(
@@ -84,6 +85,16 @@ impl Story {
             &serde_json::from_str(&text).expect("JSON"),
         );
         story
+    }
+
+    /// The Bot may do what the example's access policy allows, and no more.
+    fn limit_bot(&self) {
+        let policy = self.call("createResource", &resource("bot-access-policy"));
+        let bot = json!({ "profile": format!("Bot/{}", self.bot) });
+        let call = json!(["searchOne", "ProjectMembership", bot]);
+        let mut membership = client(&self.bench, &[call])[0]["answer"].clone();
+        membership["accessPolicy"] = json!({ "reference": name_of(&policy) });
+        self.call("updateResource", &membership);
     }
 
     /// One call of Medplum's client with one argument, which has to succeed.
