@@ -187,7 +187,7 @@ impl Mailbox {
     pub fn step(&mut self, input: Input, at: Moment, out: &mut Vec<Output>) {
         match input {
             Input::Access(access) => self.access(access, at),
-            Input::Nudge => self.round.want(),
+            Input::Nudge => self.round.nudge(),
             Input::Tick => {}
             Input::Page(page) => self.page(page, at, out),
             Input::Taken(id, taken) => self.taken(&id, taken, at, out),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::{Entry, Sight, Step};
 use super::{Access, Mailbox, Mark, Moment, Output, Page, Task, TaskId, Trouble, Which, pause};
@@ -24,6 +25,8 @@ pub(super) struct Round {
     ours_due: bool,
     /// Somebody asked for another one while this one went on.
     again: bool,
+    /// Nobody makes the next one begin earlier: what was found is claimed and reported first.
+    not_before: Mono,
     /// Devices of which more was found than is kept.
     cut_short: BTreeSet<Arc<str>>,
     /// Not all pages were read.
@@ -52,6 +55,7 @@ impl Round {
             failures: 0,
             ours_due: true,
             again: false,
+            not_before: Mono(0),
             cut_short: BTreeSet::new(),
             cut_off: false,
         }
@@ -63,6 +67,19 @@ impl Round {
                 self.ours_due = true;
                 self.phase = Phase::Wanted;
             }
+            Phase::Reading { .. } => self.again = true,
+        }
+    }
+
+    /// Somebody says that there is something to find. Whoever says so again and again does not keep anything from
+    /// being done about it.
+    pub(super) fn nudge(&mut self) {
+        match &mut self.phase {
+            Phase::Rest { until } => {
+                self.ours_due = true;
+                *until = (*until).min(self.not_before);
+            }
+            Phase::Wanted => self.ours_due = true,
             Phase::Reading { .. } => self.again = true,
         }
     }
@@ -84,10 +101,11 @@ impl Round {
         }
     }
 
-    fn rest(&mut self, until: Mono) {
+    fn rest(&mut self, until: Mono, now: Mono) {
         self.phase = Phase::Rest { until };
+        self.not_before = now.plus(BREATH);
         if std::mem::take(&mut self.again) {
-            self.want();
+            self.nudge();
         }
     }
 }
@@ -152,7 +170,7 @@ impl Mailbox {
                 let (why, asked) = words(trouble);
                 let until = pause(self.round.failures, asked, at);
                 self.round.failures = self.round.failures.saturating_add(1);
-                self.round.rest(until);
+                self.round.rest(until, at.now);
                 out.push(Output::Trouble(why));
             }
         }
@@ -188,7 +206,7 @@ impl Mailbox {
             Which::Requested => {
                 self.round.cut_off = page.more || moved;
                 self.found_requested(found);
-                self.round.rest(at.now.plus(self.poll));
+                self.round.rest(at.now.plus(self.poll), at.now);
             }
         }
     }
@@ -210,7 +228,7 @@ impl Mailbox {
         if self.access == Access::All {
             self.search(Which::Requested, out);
         } else {
-            self.round.rest(at.now.plus(self.poll));
+            self.round.rest(at.now.plus(self.poll), at.now);
         }
     }
 
@@ -319,6 +337,8 @@ fn words(trouble: Trouble) -> (String, AskedWait) {
 
 /// Tasks a page, where they are not too large for that.
 const PAGE: usize = 50;
+/// The least time for claims and reports between two rounds; what a nudge can cost at most.
+const BREATH: Duration = Duration::from_millis(500);
 /// Tasks looked at in one round.
 const MOST_FOUND: usize = 2_000;
 /// Tasks of one device that are kept in mind between two rounds.

@@ -240,6 +240,7 @@ fn an_agent_that_is_off_claims_nothing_and_still_tells() {
 fn a_nudge_finds_at_once_what_a_timer_finds_within_a_minute() {
     let mut world = six();
     world.run();
+    world.run_for(Duration::from_secs(1));
     let before = world.now();
     world.request("c9", "Device/chem", 9);
     world.input(Input::Nudge);
@@ -249,4 +250,12 @@ fn a_nudge_finds_at_once_what_a_timer_finds_within_a_minute() {
     world.request("c10", "Device/chem", 10);
     world.run_for(Duration::from_mins(1));
     assert_eq!(world.delivered("Device/chem").len(), 5);
+}
+
+#[test]
+fn nudges_without_an_end_keep_nothing_from_being_done() {
+    let mut world = six();
+    world.nudged_all_the_time();
+    world.run_for(Duration::from_secs(20));
+    world.check_all_delivered();
 }

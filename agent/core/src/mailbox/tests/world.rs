@@ -51,6 +51,7 @@ pub(super) struct World {
     blows: BTreeMap<usize, Blow>,
     away: BTreeSet<Arc<str>>,
     cloud_away_until: Mono,
+    nudged: bool,
     before_claim: BTreeMap<String, Edit>,
     before_report: BTreeMap<String, Edit>,
     bad: BTreeSet<String>,
@@ -72,6 +73,7 @@ impl World {
             blows: BTreeMap::new(),
             away: BTreeSet::new(),
             cloud_away_until: Mono(0),
+            nudged: false,
             before_claim: BTreeMap::new(),
             before_report: BTreeMap::new(),
             bad: BTreeSet::new(),
@@ -95,6 +97,11 @@ impl World {
 
     pub(super) fn plan(&mut self, at: usize, blow: Blow) {
         self.blows.insert(at, blow);
+    }
+
+    /// Somebody nudges whenever something is done, and everything takes its time.
+    pub(super) fn nudged_all_the_time(&mut self) {
+        self.nudged = true;
     }
 
     pub(super) fn was_struck(&self) -> bool {
@@ -281,6 +288,10 @@ impl World {
     }
 
     fn perform(&mut self, output: Output) {
+        if self.nudged {
+            self.now = self.now.plus(Duration::from_millis(10));
+            self.input(Input::Nudge);
+        }
         let blow = match &output {
             Output::Forget(_) | Output::Trouble(_) => None,
             _ => {
