@@ -186,6 +186,7 @@ fn a_task_that_the_cloud_cancels_is_not_sent_any_more() {
     wait_for(&tasks, &cancelled, "accepted");
     tasks.set_status(&cancelled, "cancelled");
     let next = tasks.request("chem", &Order::new(2));
+    wait_for(&tasks, &next, "accepted");
     wait_until("the push to be withdrawn", || {
         let queue = bench.wardpost_json(&["queue"]);
         queue["pushes"].as_array().unwrap().len() == 1

@@ -57,7 +57,7 @@ impl Pace {
     /// Shows that everything works; the figures mean nothing.
     pub const QUICK: Self = Self {
         warm_up: Duration::from_millis(100),
-        run: Duration::from_millis(300),
+        run: Duration::from_secs(1),
         runs: 1,
         starts: 1,
         idle: Duration::from_millis(200),
