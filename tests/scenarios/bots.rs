@@ -85,7 +85,7 @@ fn the_stubs_helpers_say_what_those_of_the_published_package_say() {
     );
     assert_eq!(ran.code, 0, "{}", ran.said());
     let theirs: Value = serde_json::from_str(&ran.stdout).expect("run-bot.mjs prints JSON");
-    let theirs = theirs["said"]
+    let theirs = theirs["returned"]
         .as_object()
         .unwrap_or_else(|| panic!("{theirs}"));
     assert_eq!(theirs.len(), 7);
