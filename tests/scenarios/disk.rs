@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use rusqlite::Connection;
-use scenarios::bench::{Bench, DeviceSetup, Setup, wait_for, wait_until};
+use scenarios::bench::{Bench, DeviceSetup, Setup, wait_for};
 use scenarios::disk::{Ending, Report, Start, Sweep, run};
 use scenarios::oracle::{Snapshot, State};
 use scenarios::shim::{Errno, Fault, Kind, Lasting, Plan, Shim};
@@ -129,11 +129,6 @@ fn queued() -> Bench {
     let mut bench = one_device();
     assert_eq!(bench.push("chem", &Order::new(1)).status, 200);
     bench.switch_off("chem");
-    // What is sent before the agent has noticed may be there, and is held.
-    wait_until("the line to be away", || {
-        let devices = bench.wardpost_json(&["devices"]);
-        devices.to_string().contains("away")
-    });
     bench.push_and_go("chem", &Order::new(2));
     find(&bench, "P2");
     bench.kill_agent();

@@ -20,6 +20,7 @@ use super::process::{Ran, binary, run_bounded};
 use super::running::{Bench, CloudSide};
 use super::setup::url;
 use super::wait::wait_for;
+use super::wait::wait_until;
 use super::{destination, push_path};
 use crate::cloud::{AGENT, CLIENT, Cloud};
 use crate::sim::{Device, Journal, Order, Received};
@@ -121,6 +122,21 @@ impl Bench {
     pub fn switch_off(&self, device: &str) {
         self.wait_on(self.device(device).off())
             .expect("a device switches off");
+        // What is sent before the agent has noticed may be there, and is held.
+        if self.agent.is_some() {
+            wait_until("the agent to miss the device", || !self.has_line_to(device));
+        }
+    }
+
+    fn has_line_to(&self, device: &str) -> bool {
+        let ran = self.wardpost(&["--json", "devices"]);
+        let Ok(told) = serde_json::from_str::<Value>(&ran.stdout) else {
+            return false;
+        };
+        let devices = told["devices"].as_array();
+        let own = |view: &&Value| view["name"] == device;
+        let view = devices.into_iter().flatten().find(own);
+        view.is_some_and(|view| view["line"] == "connected" || view["line"] == "sending")
     }
 
     pub fn switch_on(&self, device: &str) {
