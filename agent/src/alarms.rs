@@ -1,6 +1,6 @@
 //! Looks at the whole agent now and then, and has written down what is news of it: alarms, raised and over.
 //!
-//! What is wrong is found here ([`Facts::sightings`], pure); how long it must last is `agent_core::alarm`'s; the store
+//! What is wrong is found here (`Facts::sightings`, pure); how long it must last is `agent_core::alarm`'s; the store
 //! writes it down and sends it up. Without a channel for receipts an alarm shows in the status only.
 
 use std::collections::{BTreeMap, HashMap};
