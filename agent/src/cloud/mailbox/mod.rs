@@ -4,6 +4,7 @@
 //! `report` words what is written on one. It holds nothing that must survive.
 
 mod intake;
+mod looks;
 mod report;
 mod requests;
 mod resource;
@@ -34,6 +35,7 @@ use crate::pulse::Tether;
 use crate::site::Site;
 use crate::snapshot::Board;
 use crate::store::{HeldBy, Standing, Store, StoreError};
+use looks::Looks;
 use resource::Form;
 use view::View;
 
@@ -105,7 +107,8 @@ struct Unit {
     nudge: Arc<Notify>,
     said: mpsc::Sender<Said>,
     machine: Machine,
-    work: FuturesUnordered<BoxFuture<'static, Input>>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    looks: Looks,
     view: View,
 }
 
@@ -118,6 +121,13 @@ struct Shared {
     intake: intake::Seen,
 }
 
+/// Something under way has ended.
+struct Done {
+    /// The push that the store was asked about.
+    looked: Option<PushId>,
+    input: Input,
+}
+
 /// All that can wake the unit.
 enum Wake {
     Stop,
@@ -125,7 +135,7 @@ enum Wake {
     Settings,
     Nudge,
     News(Vec<PushId>),
-    Done(Input),
+    Done(Done),
     Tick,
 }
 
@@ -145,6 +155,7 @@ impl Unit {
             said: needs.said,
             machine: Machine::new(poll),
             work: FuturesUnordered::new(),
+            looks: Looks::default(),
             view: View::new(needs.board),
         }
     }
@@ -174,7 +185,7 @@ impl Unit {
                 Wake::Known | Wake::Settings => self.look_around(),
                 Wake::Nudge => self.step(Input::Nudge),
                 Wake::News(pushes) => self.hear(pushes),
-                Wake::Done(input) => self.done(input),
+                Wake::Done(done) => self.done(done),
                 Wake::Tick => self.step(Input::Tick),
             }
             self.view.show(&self.machine);
@@ -190,7 +201,7 @@ impl Unit {
             changed = self.settings.changed() => if changed.is_ok() { Wake::Settings } else { Wake::Stop },
             () = self.nudge.notified() => Wake::Nudge,
             news = self.shared.store.task_news() => Wake::News(news),
-            Some(input) = self.work.next() => Wake::Done(input),
+            Some(done) = self.work.next() => Wake::Done(done),
             () = clock::sleep_until(deadline) => Wake::Tick,
             () = tether.pulse.due() => Wake::Tick,
         }
@@ -215,17 +226,31 @@ impl Unit {
 
     fn hear(&mut self, pushes: Vec<PushId>) {
         for push in pushes {
-            let shared = Arc::clone(&self.shared);
-            let fate = async move { Input::News(push, shared.fate(push).await) };
-            self.work.push(Box::pin(fate));
+            if self.looks.wants(push) {
+                self.look(push);
+            }
         }
     }
 
-    fn done(&mut self, input: Input) {
-        if let Input::Page(Ok(_)) = &input {
+    fn look(&mut self, push: PushId) {
+        let shared = Arc::clone(&self.shared);
+        self.work.push(Box::pin(async move {
+            let input = Input::News(push, shared.fate(push).await);
+            let looked = Some(push);
+            Done { looked, input }
+        }));
+    }
+
+    fn done(&mut self, done: Done) {
+        if let Input::Page(Ok(_)) = &done.input {
             self.view.searched();
         }
-        self.step(input);
+        self.step(done.input);
+        if let Some(push) = done.looked
+            && self.looks.ended(push)
+        {
+            self.look(push);
+        }
     }
 
     fn step(&mut self, input: Input) {
@@ -244,17 +269,22 @@ impl Unit {
         let shared = Arc::clone(&self.shared);
         match output {
             Output::Store(id, push, errand) => {
+                self.looks.begin(push);
                 self.work.push(Box::pin(async move {
-                    let fate = shared.errand(push, errand).await;
-                    Input::Done(id, fate)
+                    let input = Input::Done(id, shared.errand(push, errand).await);
+                    let looked = Some(push);
+                    Done { looked, input }
                 }));
             }
             Output::Forget(push) => shared.store.forget_task(push),
             Output::Trouble(why) => self.trouble(why),
             request => {
                 let access = self.known.borrow().access.clone();
-                let work = async move { shared.ask(access, request).await };
-                self.work.push(Box::pin(work));
+                self.work.push(Box::pin(async move {
+                    let input = shared.ask(access, request).await;
+                    let looked = None;
+                    Done { looked, input }
+                }));
             }
         }
     }
