@@ -107,7 +107,8 @@ impl Rules {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct Episode(pub u64);
 
-/// News that must be written down; it is in force once that is done ([`Alarms::recorded`]).
+/// News that must be written down; it is in force once that is done
+/// ([`Alarms::raised`], [`Alarms::recovered`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Edge {
     Raise { name: Name, text: String },
