@@ -4,7 +4,7 @@
 //! since a person may have written them.
 
 use agent_core::push::{DeviceNo, PushId, State};
-use agent_core::queue::{DeviceConfig, Kind, Row};
+use agent_core::queue::{DeviceConfig, Kind, MAILBOX, Row};
 use tracing::info;
 
 /// Pushes of one batch that a person may look for.
@@ -18,6 +18,8 @@ impl Notable {
     pub(super) fn note(&mut self, row: &Row) {
         let Row::Event(row) = row else { return };
         let state = match (row.kind, row.state) {
+            // It waits for the claim of its Task, as each of them does.
+            (Kind::Held, _) if row.who.as_deref() == Some(MAILBOX) => return,
             (Kind::Held, _) => State::Held,
             (
                 _,
