@@ -179,6 +179,20 @@ impl Pace {
         }
         self.since.elapsed() > STUCK_AFTER
     }
+
+    /// Or until nothing has become less for so long that it never will.
+    fn until_nothing_is_left(
+        mut left: impl FnMut() -> anyhow::Result<usize>,
+    ) -> anyhow::Result<()> {
+        let mut pace = Self::new();
+        loop {
+            let left = left()?;
+            if left == 0 || pace.is_stuck(left) {
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
 }
 
 impl Run {
@@ -452,14 +466,7 @@ impl Run {
             self.live(LAST_STORM);
             self.calm();
         }
-        let mut pace = Pace::new();
-        loop {
-            let left = self.left()?;
-            if left == 0 || pace.is_stuck(left) {
-                break;
-            }
-            std::thread::sleep(POLL);
-        }
+        Pace::until_nothing_is_left(|| self.left())?;
         self.counts.drain = began.elapsed();
         let status = self.bench.stop_agent();
         ensure!(

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::traffic::Flow;
-use super::{POLL, Pace, evidence};
+use super::{Pace, evidence};
 use crate::bench::{Bench, DeviceSetup, Setup};
 use crate::lab_order;
 use crate::oracle::{Snapshot, State, Story, unfinished};
@@ -169,14 +169,7 @@ impl Run {
         let began = Instant::now();
         self.bench.start_agent();
         self.cut();
-        let mut pace = Pace::new();
-        loop {
-            let left = self.left()?;
-            if left == 0 || pace.is_stuck(left) {
-                break;
-            }
-            std::thread::sleep(POLL);
-        }
+        Pace::until_nothing_is_left(|| self.left())?;
         self.counts.drain = began.elapsed();
         let status = self.bench.stop_agent();
         ensure!(status.success(), "the agent ended with {status}");
