@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use scenarios::load::{Options, Pace, run};
+use scenarios::load::{Options, Pace, Shape, one, run};
 
 /// Pushes to the agent as fast as it takes them and prints a table.
 #[derive(Parser)]
@@ -20,6 +21,20 @@ struct Flags {
     /// The agent's binary. Default: beside this program.
     #[arg(long)]
     agent: Option<PathBuf>,
+    /// Only this row, for whoever looks where the time goes: pushes in flight, a slash, devices.
+    #[arg(long, value_name = "128/16", value_parser = shape)]
+    only: Option<Shape>,
+    /// With --only: milliseconds that each sync takes more than on this disk.
+    #[arg(long, default_value_t = 0, requires = "only")]
+    slower: u64,
+}
+
+fn shape(text: &str) -> anyhow::Result<Shape> {
+    let (in_flight, devices) = text.split_once('/').context("a row is named like 128/16")?;
+    Ok(Shape {
+        in_flight: in_flight.parse()?,
+        devices: devices.parse()?,
+    })
 }
 
 fn main() -> anyhow::Result<()> {
@@ -31,8 +46,12 @@ fn main() -> anyhow::Result<()> {
         folder: flags.folder.unwrap_or_else(|| beside.to_owned()),
         agent: flags.agent,
     };
-    let report = run(&options)?;
     let mut out = std::io::stdout().lock();
+    if let Some(shape) = flags.only {
+        let slower = Duration::from_millis(flags.slower);
+        return Ok(write!(out, "{}", one(&options, shape, slower)?)?);
+    }
+    let report = run(&options)?;
     if flags.quick {
         writeln!(
             out,

@@ -25,8 +25,8 @@ use anyhow::{Context, ensure};
 use crate::bench::{Process, binary};
 use crate::shim::{self, Shim};
 pub use generator::Shape;
-pub use report::Report;
 use report::{Backlog, Main, Pair, Soak};
+pub use report::{Report, Row};
 use site::{Plan, Site, Sums, Way};
 use trouble::Trouble;
 
@@ -78,25 +78,24 @@ pub struct Options {
 
 /// Measures everything and says what it found; an error if the agent did anything wrong.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(measure(options))
+    runtime()?.block_on(measure(&Bench::of(options)?))
 }
 
-async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let agent = match &options.agent {
-        Some(agent) => agent.clone(),
-        None => binary("wardpost")?,
-    };
-    let bench = Bench {
-        pace: options.pace,
-        folder: &options.folder,
-        agent: &agent,
-    };
+/// Measures one row, each sync `slower` than the disk makes it: for whoever looks where the time goes.
+pub fn one(options: &Options, shape: Shape, slower: Duration) -> anyhow::Result<Row> {
+    runtime()?.block_on(Bench::of(options)?.on_disk(shape, slower))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+async fn measure(bench: &Bench<'_>) -> anyhow::Result<Report> {
     Ok(Report {
         main: bench.main().await.context("the main row")?,
-        slow: bench.slow_disk().await.context("a slow disk")?,
+        slow: bench.on_disk(WIDE, SLOWER).await.context("a slow disk")?,
         wss: bench.wss().await.context("over TLS")?,
         neighbours: bench.neighbours().await.context("troubled neighbours")?,
         backlog: bench.backlog().await.context("a long queue")?,
@@ -106,12 +105,23 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
 struct Bench<'a> {
     pace: Pace,
     folder: &'a Path,
-    agent: &'a Path,
+    agent: PathBuf,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn of(options: &'a Options) -> anyhow::Result<Self> {
+        Ok(Self {
+            pace: options.pace,
+            folder: &options.folder,
+            agent: match &options.agent {
+                Some(agent) => agent.clone(),
+                None => binary("wardpost")?,
+            },
+        })
+    }
+
     async fn site(&self, plan: &Plan) -> anyhow::Result<Site> {
-        Site::new(self.folder, self.agent, plan).await
+        Site::new(self.folder, &self.agent, plan).await
     }
 
     async fn main(&self) -> anyhow::Result<Main> {
@@ -150,32 +160,41 @@ impl Bench<'_> {
     async fn soak(&self, site: &mut Site, process: &Process) -> anyhow::Result<Soak> {
         let early_at = site.pushes();
         let early = Site::memory(process)?;
-        let most = *SHAPES.last().unwrap_or(&IDLE);
-        while site.pushes() < self.pace.soak {
-            site.generator.keep_up(most, self.pace.warm_up).await?;
-        }
-        site.generator.drain().await?;
+        self.push_until(site, self.pace.soak * 6 / 10).await?;
+        let full_at = site.pushes();
+        let full = Site::memory(process)?;
+        self.push_until(site, self.pace.soak).await?;
         Ok(Soak {
             early_at,
             early,
+            full_at,
+            full,
             late_at: site.pushes(),
             late: Site::memory(process)?,
         })
     }
 
-    async fn slow_disk(&self) -> anyhow::Result<report::Row> {
+    async fn push_until(&self, site: &mut Site, pushes: usize) -> anyhow::Result<()> {
+        while site.pushes() < pushes {
+            site.generator.keep_up(WIDE, self.pace.warm_up).await?;
+        }
+        Ok(site.generator.drain().await?)
+    }
+
+    /// One row on a disk whose syncs take so much longer; without the shim if they do not.
+    async fn on_disk(&self, shape: Shape, slower: Duration) -> anyhow::Result<Row> {
         let shim = Shim::new()?;
-        let plan = Plan {
-            environment: shim
-                .environment()
-                .map(|(name, value)| (name.to_owned(), value))
-                .to_vec(),
-            ..ordinary()
-        };
+        let mut plan = ordinary();
+        if !slower.is_zero() {
+            plan.environment.extend(
+                shim.environment()
+                    .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
         let mut site = self.site(&plan).await?;
-        shim.follow(&shim::Plan::on(&site.state()).slow(SLOWER))?;
+        shim.follow(&shim::Plan::on(&site.state()).slow(slower))?;
         let (process, _) = site.start().await?;
-        let row = site.row(WIDE, self.pace, &process).await?;
+        let row = site.row(shape, self.pace, &process).await?;
         site.judge()?;
         site.stop(process)?;
         Ok(row)

@@ -27,7 +27,7 @@ impl Spread {
 
 /// The figures of one shape.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub struct Row {
     pub(super) shape: Shape,
     /// Pushes a second.
     pub(super) rates: Spread,
@@ -61,6 +61,9 @@ pub(super) struct Main {
 pub(super) struct Soak {
     pub(super) early_at: usize,
     pub(super) early: Memory,
+    /// When the agent remembers as many pushes as it ever does.
+    pub(super) full_at: usize,
+    pub(super) full: Memory,
     pub(super) late_at: usize,
     pub(super) late: Memory,
 }
@@ -132,14 +135,24 @@ impl fmt::Display for Report {
         let Soak {
             early_at,
             early,
+            full_at,
+            full,
             late_at,
             late,
         } = self.main.soak;
         writeln!(
             f,
-            "Resident memory was {:.1} MB after {early_at} pushes and {:.1} MB after {late_at}, {:.1} MB at most.",
-            early.resident_mb, late.resident_mb, late.peak_mb
+            "Resident memory was {:.1} MB after {early_at} pushes, {:.1} MB after {full_at} and {:.1} MB after {late_at}, \
+             {:.1} MB at most.",
+            early.resident_mb, full.resident_mb, late.resident_mb, late.peak_mb
         )
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEAD}")?;
+        self.line(f, "", None)
     }
 }
 
