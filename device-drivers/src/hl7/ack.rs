@@ -54,7 +54,7 @@ impl Ack {
         let message = skip_leading(&text);
         let delimiters = Delimiters::read(message).map_err(|_| NoAck::NotHl7)?;
         let msa = segments(message, delimiters)
-            .find(|segment| segment.name() == "MSA")
+            .find(|segment| segment.is("MSA"))
             .ok_or(NoAck::WithoutMsa)?;
         let code = msa
             .value(1)

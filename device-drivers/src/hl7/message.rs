@@ -6,6 +6,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use memchr::{memchr2, memchr2_iter};
+
+use super::mllp::{FS, VT};
+
 /// A message in normal form: no leading blanks, no blank segments, every segment ended by CR. All else is as it came.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
@@ -53,14 +57,14 @@ pub(super) struct Delimiters {
 
 impl Message {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        if text.contains(FRAMING) {
+        if memchr2(VT, FS, text.as_bytes()).is_some() {
             return Err(ParseError::FramingCharacter);
         }
         let text = normal_form(text);
         let delimiters = Delimiters::read(&text)?;
         if let Some(at) = segments(&text, delimiters)
             .skip(1)
-            .position(|s| s.name() == "MSH")
+            .position(|s| s.is("MSH"))
         {
             return Err(ParseError::SecondHeader { segment: at + 2 });
         }
@@ -133,7 +137,7 @@ impl Message {
     fn distinct(&self, segment: &str, field: usize) -> Vec<String> {
         let mut seen = HashSet::new();
         self.segments()
-            .filter(|candidate| candidate.name() == segment)
+            .filter(|candidate| candidate.is(segment))
             .filter_map(|found| found.value(field))
             .map(|value| value.trim_end_matches(self.delimiters.component).trim_end())
             .filter(|value| !value.is_empty() && seen.insert(*value))
@@ -148,6 +152,12 @@ impl<'a> Segment<'a> {
             .split(self.delimiters.field)
             .next()
             .unwrap_or_default()
+    }
+
+    /// Whether this is its name: a look at its beginning.
+    pub(super) fn is(&self, name: &str) -> bool {
+        let rest = self.text.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(self.delimiters.field))
     }
 
     /// The text of a field, counted as HL7 counts: MSH-1 is the separator itself. `None` where the segment is shorter.
@@ -212,8 +222,11 @@ fn normal_form(text: &str) -> String {
 }
 
 fn segment_texts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(['\r', '\n'])
-        .filter(|segment| !segment.trim().is_empty())
+    let mut start = 0;
+    memchr2_iter(b'\r', b'\n', text.as_bytes())
+        .chain([text.len()])
+        .filter_map(move |end| text.get(std::mem::replace(&mut start, end + 1)..end))
+        .filter(|segment| segment.contains(|c: char| !c.is_whitespace()))
 }
 
 fn can_delimit(c: char) -> bool {
@@ -232,8 +245,6 @@ impl fmt::Debug for Segment<'_> {
     }
 }
 
-/// VT and FS of MLLP.
-const FRAMING: [char; 2] = ['\u{0b}', '\u{1c}'];
 const BYTE_ORDER_MARK: char = '\u{feff}';
 /// "Delete what you have": no value of its own.
 const NULL: &str = "\"\"";

@@ -24,6 +24,8 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
+use memchr::memchr2;
+
 use crate::conversation::Mono;
 use crate::phi::Phi;
 
@@ -119,7 +121,12 @@ impl Deframer {
     /// Takes in what the device sent.
     pub fn push(&mut self, bytes: &[u8], now: Mono) {
         self.last = now;
-        for byte in bytes {
+        let mut bytes = bytes;
+        loop {
+            bytes = self.plain_content(bytes);
+            let Some((byte, rest)) = bytes.split_first() else {
+                return;
+            };
             self.reading = match self.reading {
                 Reading::Outside { junk } => self.outside(*byte, junk),
                 Reading::Unframed => self.unframed(*byte),
@@ -127,7 +134,20 @@ impl Deframer {
                 Reading::AfterFs => self.after_fs(*byte),
                 Reading::Skipping => skipping(*byte),
             };
+            bytes = rest;
         }
+    }
+
+    /// Keeps what decides nothing all at once: content within the limit, up to a VT or FS. Returns what follows it.
+    fn plain_content<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.reading != Reading::Inside {
+            return bytes;
+        }
+        let room = self.limit.saturating_sub(self.content.0.len());
+        let length = memchr2(VT, FS, bytes).unwrap_or(bytes.len()).min(room);
+        let (content, rest) = bytes.split_at(length);
+        self.content.0.extend_from_slice(content);
+        rest
     }
 
     /// Hands out what was found, in the order of the bytes.
@@ -308,8 +328,8 @@ fn skipping(byte: u8) -> Reading {
     }
 }
 
-const VT: u8 = 0x0b;
-const FS: u8 = 0x1c;
+pub(super) const VT: u8 = 0x0b;
+pub(super) const FS: u8 = 0x1c;
 const CR: u8 = b'\r';
 const LF: u8 = b'\n';
 const MSH: &[u8] = b"MSH";
