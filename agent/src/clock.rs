@@ -37,9 +37,14 @@ pub fn monotonic_us() -> i64 {
         .saturating_add(time.tv_nsec / 1000)
 }
 
+/// A moment to measure a short span from.
+pub fn instant() -> Instant {
+    Instant::now()
+}
+
 /// Does something and says how long it took.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let begun = Instant::now();
+    let begun = instant();
     let done = work();
     (done, begun.elapsed())
 }

@@ -12,6 +12,7 @@ mod change;
 mod database;
 mod examine;
 mod fault;
+mod gather;
 mod house;
 mod known;
 mod load;
@@ -132,6 +133,7 @@ struct Shared {
     /// Set by a reader that found the disk or the database broken: the writer stops.
     broken: OnceLock<String>,
     watched: tasks::Watched,
+    awaited: gather::Awaited,
 }
 
 /// One recorded try to deliver a push. Only the store makes one, after its record is durable; the line gives it back
@@ -143,6 +145,7 @@ pub struct Attempt {
     pub device: DeviceNo,
     pub parcel: Parcel,
     recorded: Recorded,
+    handed: gather::Handed,
 }
 
 /// What the line needs to send a push.
@@ -325,12 +328,17 @@ impl Store {
 
     pub async fn settle(
         &self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         outcome: Outcome,
         connection: Connection,
     ) -> Result<(), StoreError> {
-        self.send(Request::Settle(attempt, outcome, connection))
-            .await
+        let handed = attempt.handed.back();
+        attempt.handed = handed;
+        let sent = self
+            .send(Request::Settle(attempt, outcome, connection))
+            .await;
+        self.shared.awaited.came(handed);
+        sent
     }
 
     /// News about a push that is settled already.

@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 
 use super::database::{self, sql};
 use super::fault::{Fault, fault};
+use super::gather::{Awaited, Gather};
 use super::mutant::{self, Mutant};
 use super::notable::Notable;
 use super::parcel::{Cache, parcel};
@@ -41,6 +42,7 @@ use super::{
     Attempt, Configuration, LineEvent, Lines, Opened, REQUESTS, Recorded, Request, Running, Shared,
     Store, StoreError, WAITING_KIB, Wiring, answer_type, load, owner, rows,
 };
+use crate::clock;
 use crate::cloud::{Answer, Said};
 
 /// Requests that share a commit at most: what waits goes in, but one commit must stay short.
@@ -66,6 +68,7 @@ pub(super) fn start<L: Lines>(
         clock: Mutex::default(),
         broken: OnceLock::new(),
         watched: super::tasks::Watched::default(),
+        awaited: Awaited::default(),
     });
     let directory = opened.path.parent().unwrap_or(Path::new(""));
     let posted = Arc::clone(&shared.room_on_disk);
@@ -87,6 +90,7 @@ pub(super) fn start<L: Lines>(
         nudge: None,
         unsaved: None,
         decided: Vec::new(),
+        gather: Gather::default(),
         wiring,
         _lock: opened.lock,
     };
@@ -121,6 +125,7 @@ pub(super) struct Writer<L> {
     pub(super) unsaved: Option<AgentSwitch>,
     /// Applied to the queue, and in force once the batch is durable.
     pub(super) decided: Vec<Configuration>,
+    gather: Gather,
     pub(super) wiring: Wiring<L>,
     pub(super) space: Space,
     pub(super) wal: Wal,
@@ -193,6 +198,7 @@ impl<L: Lines> Writer<L> {
         let mut waiting = Vec::with_capacity(BATCH);
         while let Some(first) = inbox.blocking_recv() {
             waiting.push(first);
+            self.gather.wait(&self.shared.awaited);
             while waiting.len() < BATCH
                 && let Ok(next) = inbox.try_recv()
             {
@@ -254,6 +260,7 @@ impl<L: Lines> Writer<L> {
     }
 
     fn batch(&mut self, requests: impl Iterator<Item = Request>) -> Result<(), StoreError> {
+        let began = clock::instant();
         let now = self.now();
         self.queue
             .taken(Seq(self.shared.taken.load(Ordering::Relaxed)));
@@ -270,8 +277,12 @@ impl<L: Lines> Writer<L> {
         let done = done.and_then(|()| self.segment(now, &batch));
         match done.and_then(|()| self.commit(&batch)) {
             Ok(()) => {
+                let rows = batch.rows;
                 self.time.saved();
                 self.hand_out(batch)?;
+                if rows > 0 {
+                    self.gather.committed(began.elapsed());
+                }
             }
             Err(_) if mutant::is(Mutant::FalseYes) => self.hand_out(batch)?,
             Err(source) => self.recover(source, batch)?,
@@ -314,6 +325,7 @@ impl<L: Lines> Writer<L> {
                 self.own(push, own, &mut turn)?;
             }
             Request::Settle(attempt, outcome, line) => {
+                self.gather.learn(attempt.device, attempt.handed);
                 let (push, decided) = (attempt.push, (outcome.clone(), line.clone()));
                 batch.again.push(Request::Settle(attempt, outcome, line));
                 self.queue.settle(push, decided.0, decided.1, &mut turn);
@@ -448,11 +460,10 @@ impl<L: Lines> Writer<L> {
         self.shared
             .last_answer
             .store(self.queue.last_answer().0, Ordering::Release);
+        self.hand_attempts(&batch.effects)?;
         for effect in batch.effects {
             match effect {
-                // What was decided on and undone in the same batch is not handed out.
-                Effect::Attempt { push, .. } if !self.queue.is_sending(push) => {}
-                Effect::Attempt { push, device, kind } => self.hand_attempt(push, device, kind)?,
+                Effect::Attempt { .. } => {}
                 Effect::Answer(answer) => self.hand_answer(answer)?,
                 Effect::Again(push) => self.say_again(push)?,
                 Effect::Refused { to, why } => {
@@ -467,6 +478,19 @@ impl<L: Lines> Writer<L> {
             reply();
         }
         self.answer_all(batch.questions)
+    }
+
+    /// First of all, so that the devices work while the rest is handed out.
+    fn hand_attempts(&mut self, effects: &[Effect]) -> Result<(), StoreError> {
+        for effect in effects {
+            // What was decided on and undone in the same batch is not handed out.
+            if let Effect::Attempt { push, device, kind } = *effect
+                && self.queue.is_sending(push)
+            {
+                self.hand_attempt(push, device, kind)?;
+            }
+        }
+        Ok(())
     }
 
     fn hand_attempt(
@@ -484,12 +508,13 @@ impl<L: Lines> Writer<L> {
                 "push {push} has no body to send"
             )));
         };
-        let recorded = Recorded(kind);
+        let handed = self.gather.hand(device, &self.shared.awaited);
         self.wiring.lines.deliver(Attempt {
             push,
             device,
             parcel,
-            recorded,
+            recorded: Recorded(kind),
+            handed,
         });
         Ok(())
     }
