@@ -34,11 +34,14 @@ enum Step {
     /// The bytes arrive, and the process dies before the answer is stored.
     ArriveAndCrash(DeviceNo),
     Crash,
-    FailedCommit {
+    /// A push that came to nothing with its commit, and is not tried again.
+    LostPush {
         device: DeviceNo,
         key: u64,
         content: u64,
     },
+    /// The step's commit fails, and what it was for is done again.
+    FailedCommit(Box<Step>),
     Command {
         push: u64,
         verb: u8,
@@ -58,7 +61,15 @@ fn device() -> impl Strategy<Value = DeviceNo> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let order = || (device(), 0..4_u64, 0..6_u64);
+    prop_oneof![
+        9 => request(),
+        2 => request().prop_map(|step| Step::FailedCommit(Box::new(step))),
+        1 => other(),
+    ]
+}
+
+/// What ends in one commit.
+fn request() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => order().prop_map(|(device, key, content)| Step::Push { device, key, content }),
         1 => (order(), 1..9_u64).prop_map(|((device, key, content), callback)| {
@@ -67,14 +78,23 @@ fn step() -> impl Strategy<Value = Step> {
         5 => device().prop_map(Step::Ready),
         1 => device().prop_map(Step::Away),
         8 => (device(), 0..8_u8).prop_map(|(device, how)| Step::Settle { device, how }),
-        1 => device().prop_map(Step::ArriveAndCrash),
-        1 => Just(Step::Crash),
-        1 => order().prop_map(|(device, key, content)| Step::FailedCommit { device, key, content }),
         2 => (1..30_u64, 0..6_u8).prop_map(|(push, verb)| Step::Command { push, verb }),
         2 => (0..100_u64).prop_map(Step::Wait),
         4 => order().prop_map(|(device, key, content)| Step::Quiet { device, key, content }),
+    ]
+}
+
+fn other() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => device().prop_map(Step::ArriveAndCrash),
+        1 => Just(Step::Crash),
+        1 => order().prop_map(|(device, key, content)| Step::LostPush { device, key, content }),
         2 => Just(Step::Segment),
     ]
+}
+
+fn order() -> impl Strategy<Value = (DeviceNo, u64, u64)> {
+    (device(), 0..4_u64, 0..6_u64)
 }
 
 /// What the world outside knows: which pushes may lawfully be seen twice.
@@ -162,9 +182,7 @@ fn perform(world: &mut World, law: &mut Law, step: &Step) {
             world.push_as(device, key, content, callback);
         }
         Step::Ready(device) => world.ready(device),
-        Step::Away(device) => {
-            world.act(|queue, turn| queue.line_away(device, "refused".into(), turn));
-        }
+        Step::Away(device) => world.away(device),
         Step::Settle { device, how } => settle(world, law, device, how),
         Step::ArriveAndCrash(device) => {
             if let Some(push) = world.arrive(device) {
@@ -173,7 +191,13 @@ fn perform(world: &mut World, law: &mut Law, step: &Step) {
             world.restart();
         }
         Step::Crash => world.restart(),
-        Step::FailedCommit {
+        Step::FailedCommit(ref step) => {
+            world.commit_fails = true;
+            perform(world, law, step);
+            // A step that had nothing to ask for has committed nothing.
+            world.commit_fails = false;
+        }
+        Step::LostPush {
             device,
             key,
             content,

@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) refused: usize,
     /// Whether some orders name several keys.
     pub(crate) several_keys: bool,
+    /// The next commit comes to nothing.
+    pub(crate) commit_fails: bool,
     callbacks: u64,
 }
 
@@ -77,6 +79,7 @@ impl World {
             told: BTreeMap::new(),
             refused: 0,
             several_keys: false,
+            commit_fails: false,
             callbacks: 0,
         };
         world.restart();
@@ -108,6 +111,20 @@ impl World {
         let mut turn = Turn::at(self.now);
         act(&mut self.queue, &mut turn);
         self.commit(turn);
+    }
+
+    /// Decides and commits; where the commit fails, all of it is done again, as the store does.
+    fn request<T>(&mut self, decide: impl Fn(&mut Self, &mut Turn) -> T) -> T {
+        let mut turn = Turn::at(self.now);
+        if std::mem::take(&mut self.commit_fails) {
+            decide(self, &mut turn);
+            drop(self.queue.segment());
+            self.rebuild();
+            turn = Turn::at(self.now);
+        }
+        let decided = decide(self, &mut turn);
+        self.commit(turn);
+        decided
     }
 
     /// Decides and then loses the commit, in which there was a segment, too.
@@ -232,18 +249,29 @@ impl World {
             let more = (1..=content % 3).map(|n| Print((key + n) % 4));
             push.key_prints.extend(more);
         }
-        let known = known(&self.queue, &self.disk, &push, self.now);
-        if let Known::Content(earlier) = known
-            && self.queue.is_cold(earlier)
-        {
-            let row = self.disk.cold_row(earlier);
+        let push = Arc::new(push);
+        self.request(|world, turn| {
+            let known = known(&world.queue, &world.disk, &push, world.now);
+            if let Known::Content(earlier) = known {
+                world.warm(earlier);
+            }
+            world.queue.accept(Arc::clone(&push), known, turn);
+        });
+    }
+
+    fn warm(&mut self, push: PushId) {
+        if self.queue.is_cold(push) {
+            let row = self.disk.cold_row(push);
             self.queue.warm(row);
         }
-        self.act(|queue, turn| queue.accept(push.into(), known, turn));
     }
 
     pub(crate) fn ready(&mut self, device: DeviceNo) {
-        self.act(|queue, turn| queue.line_ready(device, turn));
+        self.request(|world, turn| world.queue.line_ready(device, turn));
+    }
+
+    pub(crate) fn away(&mut self, device: DeviceNo) {
+        self.request(|world, turn| world.queue.line_away(device, "refused".into(), turn));
     }
 
     /// The bytes of the open attempt reach the device.
@@ -261,7 +289,10 @@ impl World {
         let Some(push) = self.lines.remove(&device) else {
             return;
         };
-        self.act(|queue, turn| queue.settle(push, outcome, connection, turn));
+        self.request(|world, turn| {
+            let (outcome, connection) = (outcome.clone(), connection.clone());
+            world.queue.settle(push, outcome, connection, turn);
+        });
     }
 
     /// The device takes what is being sent and says yes.
@@ -273,7 +304,7 @@ impl World {
     pub(crate) fn wait(&mut self, wait: Duration) {
         self.now.mono = self.now.mono.plus(wait);
         self.now.utc = self.now.utc.plus(wait);
-        self.act(Queue::tick);
+        self.request(|world, turn| world.queue.tick(turn));
         // What was due is done: nobody is woken for it again.
         let next = self.queue.next_tick(self.now);
         assert!(next.is_none_or(|at| at > self.now.mono), "it never rests");
@@ -286,26 +317,21 @@ impl World {
             who: "ana".into(),
             reason: Some("test".into()),
         };
-        let mut turn = Turn::at(self.now);
-        if self.queue.is_cold(push) {
-            let row = self.disk.cold_row(push);
-            self.queue.warm(row);
-        }
-        let done = if self.queue.is_live(push) {
-            self.queue.command(&command, &mut turn)
-        } else {
-            let facts = self.facts(push).clone();
+        self.request(|world, turn| {
+            world.warm(push);
+            if world.queue.is_live(push) {
+                return world.queue.command(&command, turn);
+            }
+            let facts = world.facts(push).clone();
             let ended = Ended {
                 device: facts.device,
                 keys: facts.keys,
-                state: self.state(push),
+                state: world.state(push),
                 joins: facts.joins,
                 body: BodyKept::Yes,
             };
-            self.queue.command_ended(&command, ended, &mut turn)
-        };
-        self.commit(turn);
-        done
+            world.queue.command_ended(&command, ended, turn)
+        })
     }
 
     /// The state as the rows tell it.
