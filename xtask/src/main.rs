@@ -78,7 +78,8 @@ cargo xtask COMMAND
   disk [--states N] [--seed S]  fails every call of the agent on its disk, in every way; with --states: judges so
                                 many states that a power cut could leave
   prove [MUTANT...]             plants one fault after another in the agent; a harness must notice each
-  bench push [--quick]          pushes per second, latency, memory
+  bench push [--quick | --only 128/16]
+                                pushes per second, latency, memory
   deb                           the Debian package, release build; its path is the last line
   systemd                       the package under a real systemd (as root)
   fuzz [TARGET]... [--seconds N]
