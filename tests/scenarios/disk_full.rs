@@ -62,12 +62,14 @@ fn must(command: &mut Command) {
     assert!(status.success(), "{command:?} (as root): {status}");
 }
 
+const RESERVE: u64 = 1 << 20;
+
 /// An agent on a disk of 16 MiB that takes no push when less than 4 MiB are free.
 fn small_disk() -> (Bench, Disk) {
     let setup = Setup::new()
         .device(DeviceSetup::new("chem").text("delivery.answer_within", "0s"))
         .set("limits.min_free", "4194304")
-        .set("limits.reserve", "1048576");
+        .set("limits.reserve", &RESERVE.to_string());
     let mut bench = setup.prepare();
     let disk = Disk::mount(&bench.path("state"), 16);
     bench.start_cloud();
@@ -136,7 +138,8 @@ fn a_disk_without_a_byte_left_costs_the_reserve_and_nothing_else() {
         assert_eq!(bench.push("chem", &Order::new(number)).status, 202);
     }
     let reserve = bench.path("state").join("reserve");
-    assert!(reserve.exists());
+    let size = || reserve.metadata().unwrap().len();
+    assert_eq!(size(), RESERVE);
     disk.fill();
     wait_until("new pushes to be refused", || {
         is_refused(&bench.push("chem", &Order::new("late").of("late")))
@@ -150,7 +153,7 @@ fn a_disk_without_a_byte_left_costs_the_reserve_and_nothing_else() {
         Some(expected.as_slice()),
         "each once, in order"
     );
-    assert!(!reserve.exists(), "what was recorded took its room");
+    assert_eq!(size(), 0, "what was recorded took its room");
     let status = bench.wardpost(&["status"]).said();
     assert!(
         status.contains("the reserve on the disk is given up"),
@@ -161,7 +164,7 @@ fn a_disk_without_a_byte_left_costs_the_reserve_and_nothing_else() {
     wait_until("pushes to be taken again", || {
         !is_refused(&bench.push("chem", &Order::new("after")))
     });
-    assert!(reserve.exists(), "it is made before pushes are taken again");
+    assert_eq!(size(), RESERVE, "it is made before pushes are taken again");
     assert!(bench.stop_agent().success());
     bench.start_agent();
     wait_all_delivered(&bench);

@@ -7,7 +7,8 @@
 //!        free a quarter above, in use a twentieth below, the reserve whole again
 //! ```
 //!
-//! What is here already goes on: settling, holds, answers, commands, the audit.
+//! What is here already goes on: settling, holds, answers, commands, the audit. A reserve that was given up is
+//! remembered over a restart, by its empty file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -70,13 +71,14 @@ enum Lack {
 
 impl Space {
     pub(super) fn new(directory: &Path, bounds: Bounds, posted: Arc<Mutex<Room>>) -> Self {
+        let reserve = Reserve::new(directory, bounds.reserve);
         Self {
             directory: directory.to_owned(),
             bounds,
-            reserve: Reserve::new(directory, bounds.reserve),
             looked: None,
             taken: 0,
-            lack: None,
+            lack: reserve.is_given_up().then_some(Lack::Full),
+            reserve,
             posted,
         }
     }
@@ -144,6 +146,8 @@ impl Space {
         self.looked = Some(now);
         let free = match statvfs(&self.directory) {
             Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+            // A disk that was full, and cannot be looked at, is still full.
+            Err(_) if self.lack == Some(Lack::Full) => return Ok(()),
             Err(errno) => {
                 self.judged(Some(Lack::Unknown(errno.to_string())));
                 return Ok(());
@@ -277,3 +281,48 @@ const MIB: u64 = 1 << 20;
 const LOOK_EVERY_MS: u64 = 1000;
 /// Bodies taken between two looks at most.
 const LOOK_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(space: &mut Space) -> Option<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        space.refusal(1, &connection, Mono(0)).unwrap()
+    }
+
+    #[test]
+    fn after_a_restart_a_reserve_that_was_given_up_still_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let too_large = Bounds {
+            max_disk: u64::MAX,
+            min_free: 0,
+            reserve: u64::MAX / 4,
+        };
+        let start = || Space::new(folder.path(), too_large, Arc::default());
+        assert_eq!(refusal(&mut start()), None, "it was never made");
+        std::fs::write(folder.path().join("reserve"), "").unwrap();
+        let mut space = start();
+        assert_eq!(refusal(&mut space), Some(FULL.to_owned()));
+        space.keep_within(Bounds {
+            reserve: 1 << 20,
+            ..too_large
+        });
+        assert_eq!(refusal(&mut space), None);
+        assert!(space.reserve.is_whole());
+    }
+
+    #[test]
+    fn a_full_disk_that_cannot_be_looked_at_is_still_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds {
+            max_disk: u64::MAX,
+            min_free: 0,
+            reserve: 1 << 20,
+        };
+        let mut space = Space::new(folder.path(), bounds, Arc::default());
+        space.out_of_room();
+        drop(folder);
+        assert_eq!(refusal(&mut space), Some(FULL.to_owned()));
+    }
+}
