@@ -32,8 +32,7 @@ pub(crate) fn write_sbom() -> Result<PathBuf> {
     let manifest = run::root().join("agent/Cargo.toml");
     let mut command = cargo(&["cyclonedx", "--format", "json", "--spec-version", "1.5"]);
     command
-        .args(["--no-build-deps", "--describe", "crate"])
-        .args(["--override-filename", NAME, "--manifest-path"])
+        .args(["--no-build-deps", "--describe", "crate", "--manifest-path"])
         .arg(&manifest)
         // The same sources give the same file.
         .env("SOURCE_DATE_EPOCH", "0");
@@ -43,13 +42,19 @@ pub(crate) fn write_sbom() -> Result<PathBuf> {
 
 /// The tool leaves a file beside every manifest of the workspace; only the agent's is wanted.
 fn collect() -> Result<PathBuf> {
-    let left = |member: &str| run::root().join(member).join(format!("{NAME}.json"));
-    let text = fs::read_to_string(left("agent")).context("the tool left no file")?;
-    for file in MEMBERS.map(left) {
-        if file.exists() {
-            fs::remove_file(file)?;
+    let root = run::root();
+    let left = root.join("agent/wardpost.cdx.json");
+    let text = fs::read_to_string(left).context("the tool left no bill of the agent")?;
+    for member in MEMBERS {
+        for file in fs::read_dir(root.join(member))? {
+            let path = file?.path();
+            if path.to_string_lossy().ends_with(".cdx.json") {
+                fs::remove_file(path)?;
+            }
         }
     }
+    // Where the sources stood on the machine that built it is nobody's business, and would make two bills of one source.
+    let text = text.replace(&format!("file://{}", root.display()), "file://.");
     check(&text)?;
     let kept = run::target()?.join("wardpost.cdx.json");
     fs::write(&kept, text)?;
@@ -85,7 +90,6 @@ fn install(name: &str, version: &str) -> Result<()> {
 
 const DENY: &str = "0.20.2";
 const CYCLONEDX: &str = "0.5.9";
-const NAME: &str = "wardpost-sbom";
 const MEMBERS: [&str; 7] = [
     "agent",
     "agent/core",
