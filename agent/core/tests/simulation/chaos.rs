@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use crate::disk::Disk;
 use crate::world::{
-    CHEM, HEMA, World, gone, known, new_push, no, policy, seen_from_outside, unknown, untouched,
+    CHEM, HEMA, Segment, World, gone, known, new_push, no, policy, seen_from_outside, unknown,
+    untouched,
 };
 
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ enum Step {
         content: u64,
     },
     /// The step's commit fails, and what it was for is done again.
-    FailedCommit(Box<Step>),
+    FailedCommit(Segment, Box<Step>),
     Command {
         push: u64,
         verb: u8,
@@ -63,8 +64,8 @@ fn device() -> impl Strategy<Value = DeviceNo> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         9 => request(),
-        2 => request().prop_map(|step| Step::FailedCommit(Box::new(step))),
-        1 => other(),
+        2 => (segment(), request()).prop_map(|(segment, step)| Step::FailedCommit(segment, Box::new(step))),
+        2 => other(),
     ]
 }
 
@@ -91,6 +92,10 @@ fn other() -> impl Strategy<Value = Step> {
         1 => order().prop_map(|(device, key, content)| Step::LostPush { device, key, content }),
         2 => Just(Step::Segment),
     ]
+}
+
+fn segment() -> impl Strategy<Value = Segment> {
+    prop_oneof![Just(Segment::Due), Just(Segment::NotDue)]
 }
 
 fn order() -> impl Strategy<Value = (DeviceNo, u64, u64)> {
@@ -191,11 +196,11 @@ fn perform(world: &mut World, law: &mut Law, step: &Step) {
             world.restart();
         }
         Step::Crash => world.restart(),
-        Step::FailedCommit(ref step) => {
-            world.commit_fails = true;
+        Step::FailedCommit(segment, ref step) => {
+            world.commit_fails = Some(segment);
             perform(world, law, step);
             // A step that had nothing to ask for has committed nothing.
-            world.commit_fails = false;
+            world.commit_fails = None;
         }
         Step::LostPush {
             device,

@@ -17,6 +17,13 @@ use agent_core::queue::{
 
 use crate::disk::Disk;
 
+/// Whether a commit has a segment in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Segment {
+    Due,
+    NotDue,
+}
+
 /// What a device has seen of one push.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
@@ -36,8 +43,8 @@ pub(crate) struct World {
     pub(crate) refused: usize,
     /// Whether some orders name several keys.
     pub(crate) several_keys: bool,
-    /// The next commit comes to nothing.
-    pub(crate) commit_fails: bool,
+    /// The next commit comes to nothing, and so does a segment if one belongs to it.
+    pub(crate) commit_fails: Option<Segment>,
     callbacks: u64,
 }
 
@@ -79,7 +86,7 @@ impl World {
             told: BTreeMap::new(),
             refused: 0,
             several_keys: false,
-            commit_fails: false,
+            commit_fails: None,
             callbacks: 0,
         };
         world.restart();
@@ -116,9 +123,11 @@ impl World {
     /// Decides and commits; where the commit fails, all of it is done again, as the store does.
     fn request<T>(&mut self, decide: impl Fn(&mut Self, &mut Turn) -> T) -> T {
         let mut turn = Turn::at(self.now);
-        if std::mem::take(&mut self.commit_fails) {
+        if let Some(segment) = self.commit_fails.take() {
             decide(self, &mut turn);
-            drop(self.queue.segment());
+            if segment == Segment::Due {
+                drop(self.queue.segment());
+            }
             self.rebuild();
             turn = Turn::at(self.now);
         }
@@ -285,6 +294,10 @@ impl World {
         Some(push)
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "whoever calls it has made them for it"
+    )]
     pub(crate) fn settle(&mut self, device: DeviceNo, outcome: Outcome, connection: Connection) {
         let Some(push) = self.lines.remove(&device) else {
             return;
