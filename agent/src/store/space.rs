@@ -13,6 +13,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use agent_core::push::Mono;
 use rusqlite::Connection;
@@ -48,6 +49,8 @@ pub(super) struct Space {
     directory: PathBuf,
     bounds: Bounds,
     reserve: Reserve,
+    /// After a reserve that could not be made: not before this.
+    make_from: Mono,
     looked: Option<Mono>,
     /// Bytes of bodies taken since, which may not be in a file yet.
     taken: u64,
@@ -71,16 +74,20 @@ enum Lack {
 
 impl Space {
     pub(super) fn new(directory: &Path, bounds: Bounds, posted: Arc<Mutex<Room>>) -> Self {
-        let reserve = Reserve::new(directory, bounds.reserve);
-        Self {
+        let mut space = Self {
             directory: directory.to_owned(),
             bounds,
+            reserve: Reserve::new(directory, bounds.reserve),
+            make_from: Mono(0),
             looked: None,
             taken: 0,
-            lack: reserve.is_given_up().then_some(Lack::Full),
-            reserve,
+            lack: None,
             posted,
+        };
+        if space.reserve.is_given_up() {
+            space.judged(Some(Lack::Full));
         }
+        space
     }
 
     /// Other bounds from now on; the next look judges by them.
@@ -90,6 +97,7 @@ impl Space {
         }
         self.bounds = bounds;
         self.reserve = Reserve::new(&self.directory, bounds.reserve);
+        self.make_from = Mono(0);
         self.looked = None;
     }
 
@@ -157,7 +165,7 @@ impl Space {
         let (all, unused) = (pages("PRAGMA page_count")?, pages("PRAGMA freelist_count")?);
         let page = pages("PRAGMA page_size")?;
         let used = all.saturating_sub(unused) * page;
-        let kept = self.keep_reserve(free);
+        let kept = self.keep_reserve(free, now);
         let free = free.saturating_sub(if kept == Kept::Anew {
             self.reserve.bytes()
         } else {
@@ -200,11 +208,13 @@ impl Space {
     }
 
     /// Makes the reserve where there is room enough for it and for new pushes.
-    fn keep_reserve(&self, free: u64) -> Kept {
+    fn keep_reserve(&mut self, free: u64, now: Mono) -> Kept {
         if self.reserve.is_whole() {
             return Kept::Yes;
         }
-        if free < enough(self.bounds.min_free).saturating_add(self.reserve.bytes()) {
+        if now < self.make_from
+            || free < enough(self.bounds.min_free).saturating_add(self.reserve.bytes())
+        {
             return Kept::No;
         }
         match self.reserve.make() {
@@ -217,6 +227,7 @@ impl Space {
             }
             Err(error) => {
                 warn!(%error, "the reserve could not be made");
+                self.make_from = now.plus(MAKE_AGAIN);
                 Kept::No
             }
         }
@@ -279,6 +290,8 @@ impl fmt::Display for Lack {
 pub(super) const FULL: &str = "the agent's disk is full, so it could not store the push; make room on the box, then push again";
 const MIB: u64 = 1 << 20;
 const LOOK_EVERY_MS: u64 = 1000;
+/// What failed may have cost a whole reserve of writing.
+const MAKE_AGAIN: Duration = Duration::from_mins(1);
 /// Bodies taken between two looks at most.
 const LOOK_BYTES: u64 = 4 << 20;
 

@@ -80,7 +80,7 @@ async fn a_look_that_finds_no_room_does_not_cost_the_reserve() {
     let mut bench = Bench::with_room(tempfile::tempdir().unwrap(), 60);
     let reserve = bench.folder.path().join("reserve");
     bench.store.barrier().await.unwrap();
-    assert!(reserve.exists());
+    assert_eq!(reserve.metadata().unwrap().len(), 1 << 20);
     let large = looked(&"x".repeat(300_000));
     bench
         .store
@@ -90,7 +90,7 @@ async fn a_look_that_finds_no_room_does_not_cost_the_reserve() {
     let why = refused(&mut bench).await;
     assert!(why.contains("could not be recorded"), "{why}");
     bench.store.barrier().await.unwrap();
-    assert!(reserve.exists());
+    assert_eq!(reserve.metadata().unwrap().len(), 1 << 20);
     assert_eq!(bench.store.room_on_disk().refusing, None);
 }
 
