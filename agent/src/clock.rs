@@ -42,11 +42,15 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+pub fn since(instant: Instant) -> Duration {
+    instant.elapsed()
+}
+
 /// Does something and says how long it took.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begun = instant();
     let done = work();
-    (done, begun.elapsed())
+    (done, since(begun))
 }
 
 /// Which boot of the system this is; `None` where it does not say.

@@ -83,7 +83,7 @@ impl Awaited {
 impl Handed {
     pub(super) fn back(self) -> Self {
         Self {
-            took: self.at.elapsed(),
+            took: clock::since(self.at),
             ..self
         }
     }
@@ -121,7 +121,7 @@ impl Gather {
         let Some(last) = self.last_handed else { return };
         let _ = awaited.writer.get_or_init(std::thread::current);
         while !awaited.nobody() {
-            let left = self.patience().saturating_sub(last.elapsed());
+            let left = self.patience().saturating_sub(clock::since(last));
             if left.is_zero() {
                 return awaited.give_up();
             }
@@ -208,7 +208,8 @@ mod tests {
             threads.spawn(|| awaited.came(handed));
             gather.wait(&awaited);
         });
-        assert!(awaited.nobody());
+        let rounds = awaited.rounds_and_count.load(Ordering::Acquire) >> COUNT_BITS;
+        assert!(awaited.nobody() && rounds == 0, "it did not give up");
     }
 
     #[test]

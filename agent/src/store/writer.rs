@@ -1,9 +1,9 @@
 //! The thread that owns the database and the queue.
 //!
 //! ```text
-//!  wait for a request ─► take what else waits ─► decide, write rows ─► commit ─► hand out effects ─► (again)
-//!                                                     │ fails
-//!                                                     ▼
+//!  wait for a request, and for answers about to come ─► take all that waits ─► decide, write rows ─► commit ─► hand out effects
+//!                                                                                                 │ fails
+//!                                                                                                 ▼
 //!                              roll back, rebuild the queue from disk, try each alone;
 //!                              a push that fails alone is refused; what a device did ends the process;
 //!                              what was said of a line, a session, the clock stays in force
@@ -198,7 +198,10 @@ impl<L: Lines> Writer<L> {
         let mut waiting = Vec::with_capacity(BATCH);
         while let Some(first) = inbox.blocking_recv() {
             waiting.push(first);
-            self.gather.wait(&self.shared.awaited);
+            // A batch that is full already gains nothing by waiting.
+            if inbox.len() < BATCH {
+                self.gather.wait(&self.shared.awaited);
+            }
             while waiting.len() < BATCH
                 && let Ok(next) = inbox.try_recv()
             {
@@ -281,7 +284,7 @@ impl<L: Lines> Writer<L> {
                 self.time.saved();
                 self.hand_out(batch)?;
                 if rows > 0 {
-                    self.gather.committed(began.elapsed());
+                    self.gather.committed(clock::since(began));
                 }
             }
             Err(_) if mutant::is(Mutant::FalseYes) => self.hand_out(batch)?,
