@@ -9,9 +9,8 @@ use crate::setup;
 
 /// Measures the push path and prints its table.
 pub(crate) fn command(words: &[&str]) -> Result<()> {
-    let rest = match words {
-        ["push", rest @ ..] => rest,
-        _ => bail!("bench knows: bench push [--quick] [--only 128/16 [--slower 5]]"),
+    let ["push", rest @ ..] = words else {
+        bail!("bench knows: bench push [--quick] [--only 128/16 [--slower 5]]");
     };
     setup::build_tools()?;
     let folder = run::build_binaries(Profile::Release)?;

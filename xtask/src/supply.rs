@@ -55,6 +55,9 @@ fn collect() -> Result<PathBuf> {
     }
     // Where the sources stood on the machine that built it is nobody's business, and would make two bills of one source.
     let text = text.replace(&format!("file://{}", root.display()), "file://.");
+    if text.contains("file:///") {
+        bail!("the bill of materials still names a path of this machine");
+    }
     check(&text)?;
     let kept = run::target()?.join("wardpost.cdx.json");
     fs::write(&kept, text)?;

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
-use scenarios::load::{Options, Pace, Shape, one, run};
+use scenarios::load::{DEVICES, Options, Pace, Shape, one, run};
 
 /// Pushes to the agent as fast as it takes them and prints a table.
 #[derive(Parser)]
@@ -31,9 +31,14 @@ struct Flags {
 
 fn shape(text: &str) -> anyhow::Result<Shape> {
     let (in_flight, devices) = text.split_once('/').context("a row is named like 128/16")?;
+    let devices = devices.parse()?;
+    ensure!(
+        (1..=DEVICES).contains(&devices),
+        "there are {DEVICES} devices"
+    );
     Ok(Shape {
         in_flight: in_flight.parse()?,
-        devices: devices.parse()?,
+        devices,
     })
 }
 

@@ -307,7 +307,8 @@ fn milliseconds(micros: u32) -> f64 {
     f64::from(micros) / 1e3
 }
 
-const DEVICES: usize = 16;
+/// Devices that answer at once.
+pub const DEVICES: usize = 16;
 const WIDE: Shape = Shape {
     in_flight: 128,
     devices: DEVICES,
