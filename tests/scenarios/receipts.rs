@@ -1,6 +1,8 @@
 //! What the cloud is told of a push after its caller has stopped waiting: at least once, always in the same words.
 
 use scenarios::bench::{Bench, DeviceSetup, Setup, wait_for, wait_until};
+use scenarios::cloud::AGENT;
+use scenarios::lab_order::{deploy_code, name_of};
 use scenarios::oracle::State;
 use scenarios::sim::{Kind, Order};
 use serde_json::{Value, json};
@@ -197,4 +199,50 @@ fn one_goes_at_a_time_and_a_refusal_is_tried_again() {
         .map(|r| r["callback"].clone())
         .collect();
     assert_eq!(callbacks, ["cb-1", "cb-1", "cb-2"]);
+}
+
+/// Keeps each receipt as a resource, under its id, and throws at the first sight of it: a Bot that fails now and then.
+const KEEPER: &str = r"
+exports.handler = async (medplum, event) => {
+  const receipt = event.input;
+  const identifier = [{ system: 'urn:wardpost', value: receipt.id }];
+  const seen = await medplum.searchOne('Basic', { identifier: `urn:wardpost|${receipt.id}` });
+  const state = { text: receipt.type === 'wardpost-receipt' ? receipt.state : 'alarm' };
+  await medplum.createResource({ resourceType: 'Basic', identifier, code: state });
+  if (!seen) throw new Error('not yet');
+};";
+
+#[test]
+fn a_bot_on_the_channel_gets_a_receipt_again_until_it_has_taken_it() {
+    let bench = Setup::new()
+        .set("cloud.receipts", "\"news\"")
+        .device(DeviceSetup::new("chem").text("delivery.answer_within", "0s"))
+        .start();
+    let http = bench.http();
+    let bot = bench.wait_on(deploy_code(http, "keeper", KEEPER)).unwrap();
+    let agent = format!("/fhir/R4/Agent/{AGENT}");
+    let channel = json!([{
+        "name": "news",
+        "targetReference": { "reference": name_of(&bot) },
+        "endpoint": { "reference": "Endpoint/none" },
+    }]);
+    let steps = json!([{ "op": "add", "path": "/channel", "value": channel }]);
+    let patched = bench.wait_on(http.patch(&agent, &steps)).unwrap();
+    assert_eq!(patched.status, 200, "{}", patched.text());
+    assert_eq!(bench.push("chem", &Order::new(1)).status, 202);
+    let kept = || {
+        let found = bench.wait_on(http.read("/fhir/R4/Basic?_count=100")).ok()?;
+        let entries = found.json()["entry"].as_array()?.clone();
+        (entries.len() >= 2 && waiting(&bench) == 0).then_some(entries)
+    };
+    let kept = wait_for("the Bot to have taken the receipt", kept);
+    let what = |entry: &Value| {
+        let resource = &entry["resource"];
+        let id = resource["identifier"][0]["value"].clone();
+        (id, resource["code"]["text"].clone())
+    };
+    let first = what(&kept[0]);
+    assert_eq!(first.1, "delivered");
+    assert_eq!(kept.len(), 2, "once refused, once taken");
+    assert_eq!(what(&kept[1]), first, "always the same");
 }

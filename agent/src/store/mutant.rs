@@ -34,6 +34,8 @@ pub(super) enum Mutant {
     LoseTurn,
     /// What a person did is not written down.
     UnwrittenAudit,
+    /// What became of a push after its 202 is told to nobody.
+    ForgetReceipt,
 }
 
 #[cfg(feature = "mutants")]
@@ -75,10 +77,11 @@ mod planted {
             Mutant::ForgetUntaken => "forget-untaken",
             Mutant::LoseTurn => "lose-turn",
             Mutant::UnwrittenAudit => "unwritten-audit",
+            Mutant::ForgetReceipt => "forget-receipt",
         }
     }
 
-    const ALL: [Mutant; 10] = [
+    const ALL: [Mutant; 11] = [
         Mutant::AttemptNotRecorded,
         Mutant::ForgetMark,
         Mutant::KeepInMemory,
@@ -89,6 +92,7 @@ mod planted {
         Mutant::ForgetUntaken,
         Mutant::LoseTurn,
         Mutant::UnwrittenAudit,
+        Mutant::ForgetReceipt,
     ];
 }
 

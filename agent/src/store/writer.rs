@@ -430,7 +430,9 @@ impl<L: Lines> Writer<L> {
         batch.effects.extend(turn.effects);
         for row in &turn.rows {
             batch.rows += 1;
-            if let Row::News(news) = row {
+            if let Row::News(news) = row
+                && !mutant::is(Mutant::ForgetReceipt)
+            {
                 let told = (news, self.time.verdict());
                 self.uploads.news(&self.connection, told)?;
             }

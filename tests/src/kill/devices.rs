@@ -210,6 +210,8 @@ pub(super) fn setup(network: Network) -> Setup {
         Network::Good => Setup::new(),
         Network::Faulty => Setup::new().wired(),
     };
+    // No Bot takes them: they wait, and what is judged is that they are there.
+    let setup = setup.set("cloud.receipts", "\"news\"");
     DEVICES
         .iter()
         .fold(setup, |setup, spec| setup.device(spec.setup(network)))

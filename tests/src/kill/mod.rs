@@ -208,6 +208,7 @@ impl Run {
             .collect();
         let story = Story {
             policies,
+            receipts: true,
             ..Story::default()
         };
         // The killer's decisions do not depend on how many pushes there were.

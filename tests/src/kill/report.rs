@@ -235,7 +235,7 @@ const KINDS: [(Kind, &str); 9] = [
     (Kind::Refuse, "refusals"),
 ];
 
-const PROMISES: [(Promise, &str); 8] = [
+const PROMISES: [(Promise, &str); 9] = [
     (Promise::Lost, "lost"),
     (Promise::Once, "undeclared duplicates"),
     (Promise::Order, "order breaks"),
@@ -244,5 +244,6 @@ const PROMISES: [(Promise, &str); 8] = [
     (Promise::Joins, "wrong joins"),
     (Promise::Attempts, "sent without a record"),
     (Promise::Answers, "wrong answers"),
+    (Promise::Receipts, "wrong receipts"),
 ];
 const SHOWN: usize = 20;

@@ -121,6 +121,12 @@ pub enum Break {
     AnswerUnlikeRecord {
         callback: String,
     },
+    /// Its caller was not told all that it cannot know from its answer, or more than that.
+    Receipts {
+        push: i64,
+        wanted: usize,
+        written: usize,
+    },
 }
 
 /// What kind of promise, for counting.
@@ -134,6 +140,7 @@ pub enum Promise {
     Joins,
     Answers,
     Attempts,
+    Receipts,
 }
 
 impl Break {
@@ -164,6 +171,7 @@ impl Break {
             | Self::NotItsWords { .. }
             | Self::AnswerWithoutRecord { .. }
             | Self::AnswerUnlikeRecord { .. } => Promise::Answers,
+            Self::Receipts { .. } => Promise::Receipts,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | bytes | a device gets the bytes that were pushed |
 //! | joins | what joined is equal to what it joined, which had not failed, and what had to join did |
 //! | answers | every callback is answered, all its answers are equal, and none is outside that the disk does not have |
+//! | receipts | what a caller cannot know from its only answer has a receipt, once, and nothing else has one |
 //! | commands | what a command was said to have done is on disk |
 
 mod answers;
@@ -25,6 +26,7 @@ mod delivery;
 mod ends;
 mod line;
 mod order;
+mod receipts;
 mod rules;
 mod snapshot;
 #[cfg(test)]
@@ -146,6 +148,8 @@ pub struct Kill {
 #[derive(Clone, Debug, Default)]
 pub struct Story {
     pub policies: BTreeMap<String, Policy>,
+    /// Whether the agent is to write receipts.
+    pub receipts: bool,
     pub kept: Vec<Kept>,
     /// Every push in any copy, with its callback.
     pub seen: BTreeMap<i64, Option<String>>,

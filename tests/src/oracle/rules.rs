@@ -162,6 +162,7 @@ impl<'a> Judge<'a> {
         self.order(&first_copies, &mut breaks);
         self.joins(&mut breaks);
         self.words(&mut breaks);
+        self.receipts(&mut breaks);
         Verdict { breaks, tally }
     }
 

@@ -60,6 +60,8 @@ pub struct Snapshot {
     /// By `seq`, ascending.
     pub events: Vec<EventRow>,
     pub audit: Vec<AuditRow>,
+    /// How many receipts were written, by push.
+    pub receipts: BTreeMap<i64, usize>,
 }
 
 /// Where a push is in its life.
@@ -149,11 +151,17 @@ impl Snapshot {
                 })
             },
         )?;
+        let receipts = rows(
+            &database,
+            "SELECT push, count(*) FROM upload WHERE kind = 1 AND push IS NOT NULL GROUP BY push",
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
         Ok(Self {
             devices: devices.into_iter().collect(),
             pushes: pushes.into_iter().collect(),
             events,
             audit,
+            receipts: receipts.into_iter().collect(),
         })
     }
 
@@ -219,9 +227,9 @@ fn implied(kind: i64) -> Option<State> {
 }
 
 fn has_tables(database: &Connection) -> rusqlite::Result<bool> {
-    let sql =
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('push', 'event', 'device', 'audit')";
-    Ok(database.query_row(sql, [], |row| row.get::<_, i64>(0))? == 4)
+    let sql = "SELECT count(*) FROM sqlite_schema \
+               WHERE name IN ('push', 'event', 'device', 'audit', 'upload')";
+    Ok(database.query_row(sql, [], |row| row.get::<_, i64>(0))? == 5)
 }
 
 fn rows<T>(
@@ -277,12 +285,16 @@ pub(super) const SETTLED: i64 = 3;
 pub(super) const RETRY: i64 = 4;
 pub(super) const HELD: i64 = 5;
 pub(super) const RELEASED: i64 = 6;
+/// The device's yes has come further, or it refuses after all.
+pub(super) const LEVEL: i64 = 7;
+/// The caller was answered while the push goes on.
+pub(super) const ANSWERED: i64 = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The schema of the agent's first version, as far as it is read here.
+    /// The agent's schema, as far as it is read here.
     const SCHEMA: &str = "
         PRAGMA journal_mode = WAL;
         CREATE TABLE push (id INTEGER PRIMARY KEY, device INTEGER NOT NULL, at INTEGER NOT NULL, tried INTEGER,
@@ -294,6 +306,8 @@ mod tests {
             status INTEGER, next INTEGER, next_kind INTEGER, taken INTEGER, answer BLOB);
         CREATE TABLE device (id INTEGER PRIMARY KEY, name TEXT, done INTEGER, sending INTEGER);
         CREATE TABLE audit (id INTEGER PRIMARY KEY, at INTEGER, who TEXT, verb TEXT, push INTEGER, reason TEXT, hash BLOB);
+        CREATE TABLE upload (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, push INTEGER);
+        INSERT INTO upload (kind, push) VALUES (1, 2), (2, NULL), (1, 2);
         INSERT INTO audit (at, who, verb, push) VALUES (5, 'uid 0', 'hold', 2);
         INSERT INTO device (id, name) VALUES (0, 'self'), (1, 'chem');
         INSERT INTO push (id, device, at, tried, callback_hash, content_hash, callback, order_key, joins) VALUES
@@ -326,6 +340,7 @@ mod tests {
     fn several_order_keys_are_read_apart_and_answers_as_text() {
         let snapshot = snapshot();
         assert_eq!(snapshot.pushes[&2].order_keys, ["A", "B"]);
+        assert_eq!(snapshot.receipts, BTreeMap::from([(2, 2)]));
         let answers: Vec<_> = snapshot
             .events
             .iter()

@@ -5,12 +5,10 @@ mod attempts;
 mod ends;
 mod line;
 mod order;
+mod receipts;
 
-use super::snapshot::{COMPLETING, HELD, RELEASED, RETRY, SETTLED};
+use super::snapshot::{ANSWERED, COMPLETING, HELD, RELEASED, RETRY, SETTLED};
 use super::*;
-
-/// The caller was answered while the push goes on.
-const ANSWERED: i64 = 8;
 
 const HOLD: Policy = Policy {
     on_uncertain: OnUncertain::Hold,

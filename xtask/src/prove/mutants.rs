@@ -272,6 +272,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         KILL,
         &["NobodyAsked"],
     ),
+    mutant(
+        "forget-receipt",
+        "what a caller cannot know from its answer has a receipt",
+        KILL,
+        &["Receipts"],
+    ),
 ];
 
 #[cfg(test)]
