@@ -21,7 +21,7 @@ pub(crate) fn command(words: &[&str]) -> Result<()> {
     if !words.is_empty() {
         bail!("deb takes no words");
     }
-    setup::build_tools()?;
+    setup::packaging_tools()?;
     let package = Package {
         binary: release_binary()?,
         revision: 1,

@@ -17,7 +17,7 @@ use crate::setup;
 /// Runs one target, or all of them one after the other.
 pub(crate) fn command(words: &[&str]) -> Result<()> {
     let (targets, seconds) = parse(words)?;
-    setup::build_tools()?;
+    setup::fuzzing_tools()?;
     run_targets(&targets, &[format!("-max_total_time={seconds}")])
 }
 

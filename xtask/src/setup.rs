@@ -13,7 +13,7 @@ use crate::run::{output, root, run, run_quietly, succeeds};
 
 /// Brings what `cargo xtask test` needs.
 pub(crate) fn everything() -> Result<()> {
-    debian(&[BUILD, TESTS].concat())?;
+    debian(&[BUILD, PACKAGING, FUZZING, TESTS].concat())?;
     npm_packages(&peers())?;
     npm_packages(&root().join(EXAMPLE))?;
     python_packages()
@@ -22,6 +22,16 @@ pub(crate) fn everything() -> Result<()> {
 /// Brings what it takes to compile the binaries.
 pub(crate) fn build_tools() -> Result<()> {
     debian(BUILD)
+}
+
+/// Brings what makes a Debian package of them.
+pub(crate) fn packaging_tools() -> Result<()> {
+    debian(&[BUILD, PACKAGING].concat())
+}
+
+/// Brings what it takes to compile the fuzz targets.
+pub(crate) fn fuzzing_tools() -> Result<()> {
+    debian(&[BUILD, FUZZING].concat())
 }
 
 /// A Debian package, and the call that succeeds where it, or a substitute, is there.
@@ -45,6 +55,16 @@ const BUILD: &[Package] = &[
         probe: ("pkg-config", &["--exists", "libsystemd"]),
     },
 ];
+
+const PACKAGING: &[Package] = &[Package {
+    name: "dpkg-dev",
+    probe: ("dpkg-shlibdeps", &["--version"]),
+}];
+
+const FUZZING: &[Package] = &[Package {
+    name: "g++",
+    probe: ("c++", &["--version"]),
+}];
 
 const TESTS: &[Package] = &[
     Package {
@@ -111,7 +131,7 @@ fn debian(packages: &[Package]) -> Result<()> {
 }
 
 const NOT_DEBIAN: &str = "This is not a Debian system, so please install them, or what your system calls them: \
-    a C compiler, pkg-config, the headers of libsystemd; for the tests also curl, node with npm, python3 with venv, strace, systemd-container and mmdebstrap";
+    a C compiler, pkg-config, the headers of libsystemd; for the tests also a C++ compiler, dpkg-dev, curl, node with npm, python3 with venv, strace, systemd-container and mmdebstrap";
 
 fn missing(packages: &[Package]) -> Vec<&'static str> {
     let there = |package: &&Package| succeeds(package.probe.0, package.probe.1);
