@@ -144,7 +144,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "answer-twice",
         "the first answer of a callback is its only one",
         KILL,
-        &["AnswersDiffer"],
+        &["AnswersDiffer", "Receipts"],
     ),
     mutant(
         "forget-parked",
@@ -251,7 +251,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "forget-resends",
         "the resends are counted across a restart",
-        KILL,
+        FAULTS,
         &["Miscounted", "ResentTooOften"],
     ),
     mutant(
