@@ -34,8 +34,8 @@ impl Harness {
     }
 }
 
-const KILL: Harness = Harness::Kill(40);
-const FAULTS: Harness = Harness::KillWithFaults(40);
+const KILL: Harness = Harness::Kill(80);
+const FAULTS: Harness = Harness::KillWithFaults(80);
 
 const fn mutant(
     name: &'static str,
