@@ -299,6 +299,14 @@ const LOOK_BYTES: u64 = 4 << 20;
 mod tests {
     use super::*;
 
+    fn with_reserve(reserve: u64) -> Bounds {
+        Bounds {
+            max_disk: u64::MAX,
+            min_free: 0,
+            reserve,
+        }
+    }
+
     fn refusal(space: &mut Space) -> Option<String> {
         let connection = Connection::open_in_memory().unwrap();
         space.refusal(1, &connection, Mono(0)).unwrap()
@@ -307,20 +315,12 @@ mod tests {
     #[test]
     fn after_a_restart_a_reserve_that_was_given_up_still_comes_first() {
         let folder = tempfile::tempdir().unwrap();
-        let too_large = Bounds {
-            max_disk: u64::MAX,
-            min_free: 0,
-            reserve: u64::MAX / 4,
-        };
-        let start = || Space::new(folder.path(), too_large, Arc::default());
+        let start = || Space::new(folder.path(), with_reserve(u64::MAX / 4), Arc::default());
         assert_eq!(refusal(&mut start()), None, "it was never made");
         std::fs::write(folder.path().join("reserve"), "").unwrap();
         let mut space = start();
         assert_eq!(refusal(&mut space), Some(FULL.to_owned()));
-        space.keep_within(Bounds {
-            reserve: 1 << 20,
-            ..too_large
-        });
+        space.keep_within(with_reserve(1 << 20));
         assert_eq!(refusal(&mut space), None);
         assert!(space.reserve.is_whole());
     }
@@ -328,12 +328,7 @@ mod tests {
     #[test]
     fn a_full_disk_that_cannot_be_looked_at_is_still_full() {
         let folder = tempfile::tempdir().unwrap();
-        let bounds = Bounds {
-            max_disk: u64::MAX,
-            min_free: 0,
-            reserve: 1 << 20,
-        };
-        let mut space = Space::new(folder.path(), bounds, Arc::default());
+        let mut space = Space::new(folder.path(), with_reserve(1 << 20), Arc::default());
         space.out_of_room();
         drop(folder);
         assert_eq!(refusal(&mut space), Some(FULL.to_owned()));
